@@ -1,0 +1,158 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# make check: what patches/ and the copies promise is true, and the code is tidy.
+# make check-each (argument "each"): every patch of the series builds and boots by
+# itself, with AIO_THREAD y and n.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+WORK=$(mktemp -d)
+trap 'rm -rf "$WORK"' EXIT
+export GIT_COMMITTER_NAME=aio-thread GIT_COMMITTER_EMAIL=aio-thread@localhost
+failed=0
+git_tree() { git -C "$TREE" "$@"; }
+
+# result WHAT RC [FILE with the reasons]
+result() {
+	if [ "$2" = 0 ]; then
+		printf 'ok    %s\n' "$1"
+	else
+		printf 'FAIL  %s\n' "$1"
+		[ -z "${3:-}" ] || sed 's/^/      /' "$3" | head -60
+		failed=$((failed + 1))
+	fi
+}
+
+patches() { find "$HERE/patches" -name '[0-9]*.patch' ! -name '0000-*' | sort; }
+
+# The series' files of the given diff filter that end in one of the suffixes.
+files() { git_tree diff --no-renames --name-only --diff-filter="$1" base aio-thread -- "${@:2}"; }
+
+# A clone that borrows the tree's objects and checks out only what the series
+# touches: quick, and the tree itself sees nothing of it.
+check_applies() {
+	local clone=$WORK/clone rc=0
+	git clone -q --shared --no-checkout "$TREE" "$clone"
+	git_tree diff --no-renames --name-only base aio-thread | sed 's,^,/,' |
+		git -C "$clone" sparse-checkout set --no-cone --stdin
+	git -C "$clone" checkout -q --detach "$(git_tree rev-parse base)"
+	# shellcheck disable=SC2046 # our own names, without blanks
+	git -C "$clone" -c gc.auto=0 am $(patches) > "$WORK/am" 2>&1 || rc=1
+	result 'git am patches/* on the base' $rc "$WORK/am"
+	[ "$(git -C "$clone" rev-parse 'HEAD^{tree}')" = "$(git_tree rev-parse 'aio-thread^{tree}')" ] || rc=1
+	result 'what that gives is what the tree has' $rc
+}
+
+check_copies() {
+	local d rc=0
+	"$HARNESS/refresh.sh" "$WORK/copy"
+	diff -r "$WORK/copy/patches" "$HERE/patches" > "$WORK/diff" 2>&1 || rc=1
+	result 'patches/ is what make refresh writes' $rc "$WORK/diff"
+	rc=0
+	: > "$WORK/diff"
+	for d in $(git_tree ls-tree -d --name-only base); do
+		[ -e "$HERE/$d" ] || [ -e "$WORK/copy/$d" ] || continue
+		diff -rq "$WORK/copy/$d" "$HERE/$d" >> "$WORK/diff" 2>&1 || rc=1
+	done
+	cmp "$WORK/copy/MAINTAINERS" "$HERE/MAINTAINERS" >> "$WORK/diff" 2>&1 || rc=1
+	result 'copied files equal the series, byte for byte' $rc "$WORK/diff"
+}
+
+check_style() {
+	local p rc ignore
+	# TYPE of message, then why it is mistaken here
+	ignore=$(sed -n 's/^\([A-Z_]*\)[[:space:]].*/\1/p' "$HARNESS/checkpatch-ignore" | paste -sd,)
+	for p in $(patches); do
+		rc=0
+		(cd "$TREE" && perl scripts/checkpatch.pl --strict --show-types --color=never \
+			${ignore:+--ignore "$ignore"} --codespell "$p") > "$WORK/style" 2>&1 || rc=1
+		grep -q '^total: 0 errors, 0 warnings, 0 checks' "$WORK/style" || rc=1
+		result "checkpatch --strict $(basename "$p")" $rc "$WORK/style"
+	done
+	rc=0
+	files AM '*.rs' | sed "s,^,$TREE/," | xargs -r rustfmt --check --edition 2021 \
+		--config-path "$TREE/.rustfmt.toml" > "$WORK/fmt" 2>&1 || rc=1
+	result rustfmt $rc "$WORK/fmt"
+	rc=0
+	(cd "$HARNESS" && shellcheck -x ./*.sh guest/* ../.ci/run) > "$WORK/shell" 2>&1 || rc=1
+	result shellcheck $rc "$WORK/shell"
+}
+
+# What a compiler or checker says of the series' own files; the rest is 7.3's.
+said() { # LOG FILE...
+	local log=$1
+	shift
+	grep -nE '(warning|error)(\[[A-Za-z0-9]+\])?:' -A6 "$log" | grep -FA3 "$(printf '%s\n' "$@")" || true
+}
+
+check_clippy() {
+	local out=$CACHE/build/uml-clippy rc=0
+	"$HARNESS/deps.sh" bindgen
+	(
+		flock 9
+		kernel_env
+		configure "$TREE" "$out" um "$HARNESS/configs/uml.config" "$HARNESS/configs/kunit.config"
+		# clippy speaks only when it compiles
+		(cd "$out" && rm -f rust/kernel.o fs/aio_thread/*.o) || true
+		kmake "$TREE" "$out" um -j"$JOBS" CLIPPY=1 rust/ fs/aio_thread/ 
+	) 9> "$CACHE/build.lock" > "$WORK/clippy" 2>&1 || rc=1
+	[ $rc = 0 ] || { result 'clippy: build' 1 <(tail -30 "$WORK/clippy"); return; }
+	# shellcheck disable=SC2046
+	said "$WORK/clippy" $(files AM '*.rs') > "$WORK/said"
+	result clippy "$([ -s "$WORK/said" ] && echo 1 || echo 0)" "$WORK/said"
+}
+
+check_sparse() {
+	local out=$CACHE/build/uml-clippy rc=0 f o objs=()
+	for f in $(files AM '*.c' ':!rust/helpers' ':!tools' ':!samples'); do
+		objs+=("${f%.c}.o")
+	done
+	(
+		flock 9
+		kernel_env
+		configure "$TREE" "$out" um "$HARNESS/configs/uml.config" "$HARNESS/configs/kunit.config"
+		# a file that this configuration does not have cannot be asked for
+		for o in "${objs[@]}"; do
+			kmake "$TREE" "$out" um C=2 "$o" || echo "not built: $o"
+		done
+	) 9> "$CACHE/build.lock" > "$WORK/sparse" 2>&1 || rc=1
+	grep -q 'CHECK ' "$WORK/sparse" || rc=1
+	# shellcheck disable=SC2046
+	said "$WORK/sparse" $(files AM '*.c' '*.h') > "$WORK/said"
+	[ ! -s "$WORK/said" ] || rc=1
+	result sparse $rc "$WORK/said"
+}
+
+check_each() {
+	local src=$CACHE/each c n=0 v
+	"$HARNESS/deps.sh" bindgen
+	[ -d "$src" ] || git clone -q --shared --no-checkout "$TREE" "$src"
+	for c in $(git_tree rev-list --reverse base..aio-thread); do
+		n=$((n + 1))
+		git -C "$src" fetch -q "$TREE" "$c" 2>/dev/null || git -C "$src" fetch -q origin
+		git -C "$src" checkout -q -f --detach "$c"
+		for v in y n; do
+			local rc=0
+			{ image=$(kernel "uml-each-$v" "$src") &&
+				"$HARNESS/uml-run.sh" -k "$image" -t 60 -o "$WORK/dmesg" -- \
+					sh -c "echo booted > /tmp/x && cat /tmp/x"; } > "$WORK/each" 2>&1 || rc=1
+			grep -q booted "$WORK/each" || rc=1
+			result "patch $n builds and boots, AIO_THREAD=$v: $(git_tree log -1 --format=%s "$c")" \
+				$rc "$WORK/each"
+		done
+	done
+}
+
+git_tree rev-parse -q --verify base > /dev/null || die "no kernel tree at $TREE: make tree"
+kernel_env
+if [ "${1:-}" = each ]; then
+	check_each
+else
+	check_applies
+	check_copies
+	check_style
+	check_clippy
+	check_sparse
+fi
+[ $failed = 0 ] || die "$failed checks failed"
+say 'all checks passed'

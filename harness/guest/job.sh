@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2034
+#
+# A job is a directory that host and guest share: the command to run goes in, its
+# exit code and the kernel's messages come out.  Sourced by the runners.
+
+job_options() {
+	local opt
+	MEM=1G CPUS=2 LIMIT=600 DMESG=/dev/null INTERACTIVE=0 OPTIND=1
+	while getopts k:m:c:t:o:ibh opt; do
+		case $opt in
+		k) KERNEL=$OPTARG ;;
+		m) MEM=$OPTARG ;;
+		c) CPUS=$OPTARG ;;
+		t) LIMIT=$OPTARG ;;
+		o) DMESG=$OPTARG ;;
+		i) INTERACTIVE=1 ;;
+		b) ICOUNT=1 ;;
+		h) usage; exit 0 ;;
+		*) usage >&2; exit 2 ;;
+		esac
+	done
+	JOB_SHIFT=$((OPTIND - 1))
+}
+
+# job_create GUEST COMMAND...
+job_create() {
+	local guest=$1
+	shift
+	mkdir -p "$CACHE/jobs"
+	JOB=$(mktemp -d "$CACHE/jobs/$guest.XXXXXX")
+	trap 'rm -rf "$JOB"' EXIT
+	mkdir "$JOB/share"
+	{
+		printf 'cd %q 2>/dev/null || cd /tmp\n' "$PWD"
+		printf '%q ' "$@"
+		printf '\n'
+	} > "$JOB/share/cmd"
+	printf '%s\n' "$LIMIT" > "$JOB/share/limit"
+	printf '%s\n' "$INTERACTIVE" > "$JOB/share/interactive"
+	# a command whose output goes to no terminal shall see none
+	[ ! -t 1 ] || : > "$JOB/share/terminal"
+	if [ "$INTERACTIVE" = 1 ]; then
+		stty size > "$JOB/share/size" 2>/dev/null || true
+	fi
+	# a scratch disk: the guest's init finds it at /mnt/ext4
+	truncate -s "${DISK:-1G}" "$JOB/disk"
+	PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -F -E lazy_itable_init=1,nodiscard \
+		-O ^has_journal "$JOB/disk" < /dev/null
+}
+
+# job_end RC: hands on what the guest left behind, exits as the command did
+job_end() {
+	local rc=$1
+	if [ -s "$JOB/share/dmesg" ]; then
+		cat "$JOB/share/dmesg" > "$DMESG"
+	else
+		cat "$JOB/console" > "$DMESG"
+	fi
+	if [ -s "$JOB/share/rc" ]; then
+		exit "$(cat "$JOB/share/rc")"
+	fi
+	tail -40 "$JOB/console" "$JOB/stderr" >&2 2>/dev/null || true
+	say "the guest ended (code $rc) before its command did; its last messages are above"
+	[ "$rc" != 137 ] || exit 124
+	exit 125
+}

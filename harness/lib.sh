@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2034,SC2094
+#
+# What all scripts of the harness share: where things are, how to speak, how to
+# build a kernel.  Sourced, never run.
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+HARNESS=$HERE/harness
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/aio-thread
+TREE=${TREE:-$CACHE/linux}
+LOGS=$CACHE/logs
+DL=$CACHE/dl
+BINDGEN_VERSION=0.72.1
+JOBS=${JOBS:-$(nproc)}
+mkdir -p "$LOGS" "$DL"
+
+say() { printf '==> %s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Which names the distribution's toolchain goes by: Debian 12 has its newer LLVM
+# beside the default one, with a suffix, and its newer rustc as rustc-web.
+toolchain() {
+	if [ -d /usr/lib/llvm-19/bin ] && ! [ -x /usr/bin/ld.lld ]; then
+		LLVM=-19 LLVM_BIN=/usr/lib/llvm-19/bin
+	else
+		LLVM=1 LLVM_BIN=/usr/bin
+	fi
+}
+toolchain
+
+# PATH and variables for a kernel build.  /usr/bin comes before whatever rustup
+# or pyenv put in front, because kernel and bindgen must see one and the same
+# compiler.  The fixed time stamp lets ccache answer for every file.
+kernel_env() {
+	local v
+	export PATH="/usr/lib/ccache:$CACHE/cargo/bin:$LLVM_BIN:/usr/bin:/bin:/usr/sbin:/sbin:$PATH"
+	[ "$LLVM" = 1 ] || export LIBCLANG_PATH=/usr/lib/llvm-19/lib
+	export KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970'
+	export KBUILD_BUILD_USER=aio KBUILD_BUILD_HOST=aio
+	export CCACHE_DIR="$CACHE/ccache" CCACHE_MAXSIZE=8G CCACHE_NOHASHDIR=1
+	# Debian 12 keeps the library source where rustc does not look for it.
+	v=$(/usr/bin/rustc --version 2>/dev/null | awk '{print $2}') || true
+	if [ -d "/usr/src/rustc-$v/library" ]; then
+		export RUST_LIB_SRC="/usr/src/rustc-$v/library"
+	fi
+	unset LOCALVERSION MAKEFLAGS MAKELEVEL ARCH CROSS_COMPILE KCFLAGS
+}
+
+# kmake SRC OUT ARCH ARGS...: make in a kernel tree, out of tree.  The empty
+# LOCALVERSION keeps the release string from changing with every commit.
+kmake() {
+	local src=$1 out=$2 arch=$3
+	shift 3
+	# clang objects to asm-generic/io.h of 7.3 under UML, in every file
+	[ "$arch" != um ] || set -- KCFLAGS=-Wno-null-pointer-arithmetic "$@"
+	make -C "$src" O="$out" ARCH="$arch" LLVM="$LLVM" LOCALVERSION= "$@"
+}
+
+# configure SRC OUT ARCH FRAGMENT...: everything that the fragments do not name
+# is off.  .config is touched only when something changed, so that a build with
+# nothing to do stays quick.
+configure() {
+	local src=$1 out=$2 arch=$3 frag line
+	shift 3
+	mkdir -p "$out"
+	cat "$@" > "$out/.fragments"
+	KCONFIG_CONFIG=.config.new KCONFIG_ALLCONFIG="$out/.fragments" \
+		kmake "$src" "$out" "$arch" -s allnoconfig \
+		> "$out/.config.log" 2>&1 || { cat "$out/.config.log" >&2; return 1; }
+	for frag in "$@"; do
+		while read -r line; do
+			case $line in CONFIG_*) ;; *) continue ;; esac
+			grep -qxF -- "$line" "$out/.config.new" && continue
+			grep -qxF -- "$line" "$out/.config-refused" 2>/dev/null && continue
+			# before the series there is no AIO_THREAD to switch on
+			case $line in CONFIG_AIO_THREAD*)
+				grep -rqs '^config AIO_THREAD$' "$src/init/Kconfig" "$src"/fs/*/Kconfig \
+					"$src/fs/Kconfig" || continue ;;
+			esac
+			say "warning: $(basename "$frag"): Kconfig does not take $line"
+		done < "$frag"
+	done
+	if cmp -s "$out/.config.new" "$out/.config"; then
+		rm -f "$out/.config.new"
+	else
+		mv "$out/.config.new" "$out/.config"
+	fi
+}
+
+# progress LABEL LOG PID: while PID runs, how far the build whose output goes to
+# LOG has come: one line that rewrites itself on a terminal, else one every 30 s.
+progress() {
+	local label=$1 log=$2 pid=$3 start=$SECONDS last=$SECONDS n
+	while kill -0 "$pid" 2>/dev/null; do
+		# wait for the build to end, but look up now and then
+		timeout 2 tail --pid="$pid" -f /dev/null 2>/dev/null || true
+		n=$(grep -cE '^  [A-Z]' "$log" || true)
+		if [ -t 2 ]; then
+			printf '\r    %s: %d steps, %d s ' "$label" "$n" $((SECONDS - start)) >&2
+		elif [ $((SECONDS - last)) -ge 30 ]; then
+			last=$SECONDS
+			printf '    %s: %d steps, %d s\n' "$label" "$n" $((SECONDS - start)) >&2
+		fi
+	done
+	[ ! -t 2 ] || printf '\r%60s\r' '' >&2
+}
+
+# build FLAVOUR SRC OUT ARCH TARGET... with .config in place
+build() {
+	local flavour=$1 src=$2 out=$3 arch=$4 log=$LOGS/build-$1.log pid rc=0 start=$SECONDS
+	shift 4
+	kmake "$src" "$out" "$arch" -j"$JOBS" "$@" > "$log" 2>&1 &
+	pid=$!
+	progress "building $flavour" "$log" "$pid"
+	wait "$pid" || rc=$?
+	if [ $rc != 0 ]; then
+		grep -nE 'error|Error|\*\*\*' "$log" | head -20 >&2 || true
+		tail -15 "$log" >&2
+		die "the $flavour kernel does not build; whole log: $log"
+	fi
+	say "$flavour kernel built in $((SECONDS - start)) s"
+}
+
+# kernel FLAVOUR [SRC]: configures and builds one of our kernels, prints the path
+# of what can be booted.  One build at a time: the machine may be small.
+kernel() {
+	local flavour=$1 src=${2:-$TREE} out arch image frags
+	out=$CACHE/build/$flavour
+	case $flavour in
+	uml*) arch=um image=linux frags=("$HARNESS/configs/uml.config") ;;
+	x86*) arch=x86_64 image=arch/x86/boot/bzImage frags=("$HARNESS/configs/x86.config") ;;
+	*) die "no such flavour: $flavour" ;;
+	esac
+	case $flavour in *-debug*) frags+=("$HARNESS/configs/debug.config") ;; esac
+	case $flavour in *-n) frags+=("$HARNESS/configs/off.config") ;; esac
+	"$HARNESS/deps.sh" bindgen
+	mkdir -p "$CACHE"
+	(
+		flock 9
+		kernel_env
+		configure "$src" "$out" "$arch" "${frags[@]}"
+		build "$flavour" "$src" "$out" "$arch" "$(basename "$image")"
+	) 9> "$CACHE/build.lock" || return 1
+	printf '%s\n' "$out/$image"
+}

@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# make test: KUnit, then tools/testing/selftests/aio in a plain User Mode Linux
+# and under a debug kernel.  Ends with "N passed, N failed".
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+"$HARNESS/deps.sh" test
+"$HARNESS/tree.sh"
+OUT=$CACHE/results
+rm -rf "$OUT"
+mkdir -p "$OUT"
+args=()
+# which debug kernel: x86-debug (QEMU) or uml-debug
+DEBUG=${DEBUG:-x86-debug}
+
+# kunit: kunit.py configures, builds and boots by itself
+kunit() {
+	local build=$CACHE/build/kunit
+	rm -f "$build/test.log"
+	say 'KUnit'
+	"$HARNESS/deps.sh" bindgen
+	(
+		flock 9
+		kernel_env
+		cd "$TREE"
+		python3 tools/testing/kunit/kunit.py run --arch=um --build_dir="$build" \
+			--kunitconfig=fs/aio_thread/.kunitconfig --jobs="$JOBS" --timeout=300 \
+			--make_options="LLVM=$LLVM" --make_options=LOCALVERSION=
+	) 9> "$CACHE/build.lock" > "$OUT/kunit.log" 2>&1 || true
+	grep -E 'PASSED|FAILED|CRASHED|SKIPPED|ERROR|error' "$OUT/kunit.log" || true
+	[ ! -e "$build/test.log" ] || cp "$build/test.log" "$OUT/kunit.ktap"
+	args+=("kunit=$OUT/kunit.ktap:$OUT/kunit.ktap")
+}
+
+# The selftests, built and installed as tools/testing/selftests does it.
+build_selftests() {
+	local out=$CACHE/build/selftests
+	say 'building the selftests'
+	rm -rf "$CACHE/selftests"
+	(
+		kernel_env
+		kmake "$TREE" "$out" x86_64 -j"$JOBS" headers
+		make -C "$TREE/tools/testing/selftests" O="$out" TARGETS=aio CC=gcc \
+			INSTALL_PATH="$CACHE/selftests" install
+	) > "$LOGS/selftests.log" 2>&1 ||
+		{ tail -20 "$LOGS/selftests.log" >&2; die 'the selftests do not build'; }
+}
+
+# selftests LABEL SECONDS RUNNER OPTIONS...
+selftests() {
+	local label=$1 limit=$2 rc=0
+	shift 2
+	say "selftests: $label"
+	"$@" -t "$limit" -o "$OUT/$label.dmesg" -- \
+		"$HARNESS/guest/selftests" "$CACHE/selftests" > "$OUT/$label.ktap" 2> "$OUT/$label.err" || rc=$?
+	if [ $rc != 0 ]; then
+		cat "$OUT/$label.err" >&2
+		# the run's end is a result, too
+		printf '\nnot ok 999 %s: ended with code %d\n' "$label" "$rc" >> "$OUT/$label.ktap"
+	fi
+	args+=("$label=$OUT/$label.ktap:$OUT/$label.dmesg")
+}
+
+# Builds first, so that one that fails is known early.
+build_selftests
+uml=$(kernel uml)
+debug=$(kernel "$DEBUG")
+kunit
+selftests uml 1200 "$HARNESS/uml-run.sh" -k "$uml"
+case $DEBUG in
+uml*) selftests debug 2400 "$HARNESS/uml-run.sh" -m 2G -k "$debug" ;;
+*) selftests debug 2400 "$HARNESS/qemu-run.sh" -m 2G -k "$debug" ;;
+esac
+say "logs: $OUT"
+python3 "$HARNESS/results.py" "${args[@]}"
