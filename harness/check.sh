@@ -36,9 +36,9 @@ check_applies() {
 	git_tree diff --no-renames --name-only base aio-thread | sed 's,^,/,' |
 		git -C "$clone" sparse-checkout set --no-cone --stdin
 	git -C "$clone" checkout -q --detach "$(git_tree rev-parse base)"
-	# shellcheck disable=SC2046 # our own names, without blanks
-	git -C "$clone" -c gc.auto=0 am $(patches) > "$WORK/am" 2>&1 || rc=1
-	result 'git am patches/* on the base' $rc "$WORK/am"
+	# as a user would type it, the cover letter included
+	git -C "$clone" -c gc.auto=0 am "$HERE"/patches/*.patch > "$WORK/am" 2>&1 || rc=1
+	result 'git am patches/*.patch on the base' $rc "$WORK/am"
 	[ "$(git -C "$clone" rev-parse 'HEAD^{tree}')" = "$(git_tree rev-parse 'aio-thread^{tree}')" ] || rc=1
 	result 'what that gives is what the tree has' $rc
 }
@@ -65,7 +65,7 @@ check_style() {
 	for p in $(patches); do
 		rc=0
 		(cd "$TREE" && perl scripts/checkpatch.pl --strict --show-types --color=never \
-			${ignore:+--ignore "$ignore"} --codespell "$p") > "$WORK/style" 2>&1 || rc=1
+			${ignore:+--ignore "$ignore"} "$p") > "$WORK/style" 2>&1 || rc=1
 		grep -q '^total: 0 errors, 0 warnings, 0 checks' "$WORK/style" || rc=1
 		result "checkpatch --strict $(basename "$p")" $rc "$WORK/style"
 	done
@@ -91,10 +91,11 @@ check_clippy() {
 	(
 		flock 9
 		kernel_env
-		configure "$TREE" "$out" um "$HARNESS/configs/uml.config" "$HARNESS/configs/kunit.config"
+		configure "$TREE" "$out" um "$HARNESS/configs/uml.config" \
+			"$HARNESS/configs/kunit.config" || exit 1
 		# clippy speaks only when it compiles
 		(cd "$out" && rm -f rust/kernel.o fs/aio_thread/*.o) || true
-		kmake "$TREE" "$out" um -j"$JOBS" CLIPPY=1 rust/ fs/aio_thread/ 
+		kmake "$TREE" "$out" um -j"$JOBS" CLIPPY=1 rust/ fs/aio_thread/
 	) 9> "$CACHE/build.lock" > "$WORK/clippy" 2>&1 || rc=1
 	[ $rc = 0 ] || { result 'clippy: build' 1 <(tail -30 "$WORK/clippy"); return; }
 	# shellcheck disable=SC2046
@@ -110,7 +111,8 @@ check_sparse() {
 	(
 		flock 9
 		kernel_env
-		configure "$TREE" "$out" um "$HARNESS/configs/uml.config" "$HARNESS/configs/kunit.config"
+		configure "$TREE" "$out" um "$HARNESS/configs/uml.config" \
+			"$HARNESS/configs/kunit.config" || exit 1
 		# a file that this configuration does not have cannot be asked for
 		for o in "${objs[@]}"; do
 			kmake "$TREE" "$out" um C=2 "$o" || echo "not built: $o"

@@ -79,7 +79,7 @@ case $TARGET in
 run) need 'the libaio program that make run shows' fio ;;
 test) need 'for the second guest' qemu-system-x86 libelf-dev libssl-dev gcc-multilib ;;
 bench) need 'for the benchmark'\''s guest' qemu-system-x86 libelf-dev libssl-dev ;;
-check) need 'to check the series' "$clippy" sparse shellcheck codespell \
+check) need 'to check the series' "$clippy" sparse shellcheck \
 	python3-git python3-ply libelf-dev libssl-dev ;;
 esac
 

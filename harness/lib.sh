@@ -11,6 +11,11 @@ TREE=${TREE:-$CACHE/linux}
 LOGS=$CACHE/logs
 DL=$CACHE/dl
 BINDGEN_VERSION=0.72.1
+# Clang objects to asm-generic/io.h of 7.3 under UML, in every file.
+UML_CFLAGS=-Wno-null-pointer-arithmetic
+# Its large code model puts data into sections that UML's linker script does not
+# know, where lockdep and kmemleak do not look.
+DEBUG_CFLAGS='-mlarge-data-threshold=2147483647 -Wno-unused-command-line-argument'
 JOBS=${JOBS:-$(nproc)}
 mkdir -p "$LOGS" "$DL"
 
@@ -52,8 +57,10 @@ kernel_env() {
 kmake() {
 	local src=$1 out=$2 arch=$3
 	shift 3
-	# clang objects to asm-generic/io.h of 7.3 under UML, in every file
-	[ "$arch" != um ] || set -- KCFLAGS=-Wno-null-pointer-arithmetic "$@"
+	case $arch,$out in
+	um,*-debug) set -- KCFLAGS="$UML_CFLAGS $DEBUG_CFLAGS" "$@" ;;
+	um,*) set -- KCFLAGS="$UML_CFLAGS" "$@" ;;
+	esac
 	make -C "$src" O="$out" ARCH="$arch" LLVM="$LLVM" LOCALVERSION= "$@"
 }
 
@@ -61,31 +68,36 @@ kmake() {
 # is off.  .config is touched only when something changed, so that a build with
 # nothing to do stays quick.
 configure() {
-	local src=$1 out=$2 arch=$3 frag line
+	local src=$1 out=$2 arch=$3 line
 	shift 3
 	mkdir -p "$out"
-	cat "$@" > "$out/.fragments"
-	KCONFIG_CONFIG=.config.new KCONFIG_ALLCONFIG="$out/.fragments" \
+	# of two lines for one option the last one counts
+	cat "$@" | tac | awk '{ name = $1 == "#" ? $2 : $1; sub(/=.*/, "", name) }
+		name ~ /^CONFIG_/ && !seen[name]++' > "$out/.fragments.new"
+	# shellcheck disable=SC2016 # $@ and $0 are the inner shell's
+	if cmp -s "$out/.fragments.new" "$out/.fragments" && [ -e "$out/.config" ] &&
+	   [ -z "$(cd "$src" && sed -n 's/^\t\([^ $]*Kconfig[^ ]*\).*/\1/p' \
+			"$out/include/config/auto.conf.cmd" 2>/dev/null |
+			xargs -r sh -c 'find "$@" -newer "$0"' "$out/.fragments" || echo changed)" ]; then
+		rm "$out/.fragments.new"
+		return
+	fi
+	KCONFIG_CONFIG=.config.new KCONFIG_ALLCONFIG="$out/.fragments.new" \
 		kmake "$src" "$out" "$arch" -s allnoconfig \
 		> "$out/.config.log" 2>&1 || { cat "$out/.config.log" >&2; return 1; }
-	for frag in "$@"; do
+	grep -vxFf "$out/.config.new" "$out/.fragments.new" | grep '^CONFIG_' |
 		while read -r line; do
-			case $line in CONFIG_*) ;; *) continue ;; esac
-			grep -qxF -- "$line" "$out/.config.new" && continue
-			grep -qxF -- "$line" "$out/.config-refused" 2>/dev/null && continue
 			# before the series there is no AIO_THREAD to switch on
-			case $line in CONFIG_AIO_THREAD*)
-				grep -rqs '^config AIO_THREAD$' "$src/init/Kconfig" "$src"/fs/*/Kconfig \
-					"$src/fs/Kconfig" || continue ;;
-			esac
-			say "warning: $(basename "$frag"): Kconfig does not take $line"
-		done < "$frag"
-	done
+			[ "$line" != CONFIG_AIO_THREAD=y ] ||
+				grep -qs '^config AIO_THREAD$' "$src/init/Kconfig" || continue
+			say "warning: Kconfig does not take $line"
+		done || true
 	if cmp -s "$out/.config.new" "$out/.config"; then
 		rm -f "$out/.config.new"
 	else
 		mv "$out/.config.new" "$out/.config"
 	fi
+	mv "$out/.fragments.new" "$out/.fragments"
 }
 
 # progress LABEL LOG PID: while PID runs, how far the build whose output goes to
@@ -139,7 +151,7 @@ kernel() {
 	(
 		flock 9
 		kernel_env
-		configure "$src" "$out" "$arch" "${frags[@]}"
+		configure "$src" "$out" "$arch" "${frags[@]}" || exit 1
 		build "$flavour" "$src" "$out" "$arch" "$(basename "$image")"
 	) 9> "$CACHE/build.lock" || return 1
 	printf '%s\n' "$out/$image"

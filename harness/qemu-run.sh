@@ -22,7 +22,7 @@ usage() {
 
 # The device file alone proves nothing: make a guest with it.
 kvm_works() {
-	[ -w /dev/kvm ] && echo quit | timeout 10 qemu-system-x86_64 -accel kvm -M microvm \
+	[ -w /dev/kvm ] && echo quit | timeout 10 qemu-system-x86_64 -accel kvm -cpu host -M microvm \
 		-nodefaults -display none -S -monitor stdio > /dev/null 2>&1
 }
 
@@ -38,7 +38,7 @@ cmdline="console=ttyS0 root=host rootfstype=9p ro"
 cmdline+=" rootflags=trans=virtio,version=9p2000.L,msize=262144,cache=loose"
 cmdline+=" init=$HARNESS/guest/init aio_job=$JOB aio_guest=qemu reboot=t panic=-1"
 args=(
-	-M "microvm,x-option-roms=off,isa-serial=on,rtc=on" -nodefaults -no-user-config -no-reboot
+	-M "microvm,acpi=off,x-option-roms=off,isa-serial=on,rtc=on" -nodefaults -no-user-config -no-reboot
 	-display none -m "$MEM" -kernel "$KERNEL" -append "$cmdline"
 	-serial "file:$JOB/console"
 	-device virtio-serial-device -device "virtconsole,chardev=out"

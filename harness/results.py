@@ -19,14 +19,13 @@ TROUBLE = re.compile(
     r"suspicious RCU|sleeping function called|scheduling while atomic|"
     r"held lock freed|still held|bad unlock balance|INFO: task .* blocked|"
     r"INFO: rcu|rcu_.* self-detected stall|soft lockup|hard LOCKUP|"
-    r"UBSAN|KASAN|KCSAN|KFENCE|unreferenced object|kmemleak: Kernel memory leak|"
+    r"UBSAN|KASAN|KCSAN|KFENCE|unreferenced object|new suspected memory leaks|"
     r"list_(add|del) corruption|ODEBUG|refcount_t:|percpu_ref.*underflow|"
     r"workqueue: .*(lockup|hogged|stuck)|Showing busy workqueues|"
     r"rust_kernel: panicked|panicked at|Call Trace|Unable to handle")
 # A sanitizer that says hello at boot, or that it found nothing.
 HARMLESS = re.compile(
-    r"KernelAddressSanitizer initialized|kmemleak: Kernel memory leak detector initialized|"
-    r"kmemleak: Automatic memory scanning|kmemleak: .* scan area|"
+    r"KernelAddressSanitizer initialized|"
     r"KTAP version|^\s*#|^\s*(not )?ok \d")
 STAMP = re.compile(r"^(<\d+>)?\[\s*\d+\.\d+\](\[\s*[TC]\d+\])? ?")
 RESULT = re.compile(r"^(ok|not ok)\s+(\d+)\s*-?\s*(.*)$")

@@ -12,8 +12,8 @@ OUT=$CACHE/results
 rm -rf "$OUT"
 mkdir -p "$OUT"
 args=()
-# which debug kernel: x86-debug (QEMU) or uml-debug
-DEBUG=${DEBUG:-x86-debug}
+# which debug kernel: uml-debug, or x86-debug, which is slow without KVM
+DEBUG=${DEBUG:-uml-debug}
 
 # kunit: kunit.py configures, builds and boots by itself
 kunit() {
@@ -27,7 +27,8 @@ kunit() {
 		cd "$TREE"
 		python3 tools/testing/kunit/kunit.py run --arch=um --build_dir="$build" \
 			--kunitconfig=fs/aio_thread/.kunitconfig --jobs="$JOBS" --timeout=300 \
-			--make_options="LLVM=$LLVM" --make_options=LOCALVERSION=
+			--make_options="LLVM=$LLVM" --make_options=LOCALVERSION= \
+			--make_options="KCFLAGS=$UML_CFLAGS"
 	) 9> "$CACHE/build.lock" > "$OUT/kunit.log" 2>&1 || true
 	grep -E 'PASSED|FAILED|CRASHED|SKIPPED|ERROR|error' "$OUT/kunit.log" || true
 	[ ! -e "$build/test.log" ] || cp "$build/test.log" "$OUT/kunit.ktap"
@@ -41,7 +42,7 @@ build_selftests() {
 	rm -rf "$CACHE/selftests"
 	(
 		kernel_env
-		kmake "$TREE" "$out" x86_64 -j"$JOBS" headers
+		kmake "$TREE" "$out" x86_64 -j"$JOBS" headers &&
 		make -C "$TREE/tools/testing/selftests" O="$out" TARGETS=aio CC=gcc \
 			INSTALL_PATH="$CACHE/selftests" install
 	) > "$LOGS/selftests.log" 2>&1 ||
@@ -50,12 +51,16 @@ build_selftests() {
 
 # selftests LABEL SECONDS RUNNER OPTIONS...
 selftests() {
-	local label=$1 limit=$2 rc=0
+	local label=$1 limit=$2 rc
 	shift 2
 	say "selftests: $label"
-	"$@" -t "$limit" -o "$OUT/$label.dmesg" -- \
-		"$HARNESS/guest/selftests" "$CACHE/selftests" > "$OUT/$label.ktap" 2> "$OUT/$label.err" || rc=$?
-	if [ $rc != 0 ]; then
+	set +e
+	"$@" -t "$limit" -o "$OUT/$label.dmesg" -- "$HARNESS/guest/selftests" "$CACHE/selftests" \
+		2> "$OUT/$label.err" | tee "$OUT/$label.ktap" |
+		sed -n -u 's/^\(ok\|not ok\) [0-9]* selftests: /    &/p'
+	rc=${PIPESTATUS[0]}
+	set -e
+	if [ "$rc" != 0 ]; then
 		cat "$OUT/$label.err" >&2
 		# the run's end is a result, too
 		printf '\nnot ok 999 %s: ended with code %d\n' "$label" "$rc" >> "$OUT/$label.ktap"
@@ -68,10 +73,10 @@ build_selftests
 uml=$(kernel uml)
 debug=$(kernel "$DEBUG")
 kunit
-selftests uml 1200 "$HARNESS/uml-run.sh" -k "$uml"
+selftests uml 2400 "$HARNESS/uml-run.sh" -k "$uml"
 case $DEBUG in
-uml*) selftests debug 2400 "$HARNESS/uml-run.sh" -m 2G -k "$debug" ;;
-*) selftests debug 2400 "$HARNESS/qemu-run.sh" -m 2G -k "$debug" ;;
+uml*) selftests debug 3000 "$HARNESS/uml-run.sh" -m 2G -k "$debug" ;;
+*) selftests debug 3000 "$HARNESS/qemu-run.sh" -m 2G -k "$debug" ;;
 esac
 say "logs: $OUT"
 python3 "$HARNESS/results.py" "${args[@]}"

@@ -10,7 +10,7 @@
 //! | way | where | when |
 //! |---|---|---|
 //! | at once | in the submitter, with `IOCB_NOWAIT` | the file can do that, and need not block |
-//! | native | in the file's own asynchronous path | direct I/O, and whatever returns `-EIOCBQUEUED` |
+//! | native | in the file's own asynchronous path | direct I/O that can be tried so |
 //! | worker | on a work queue | it would block, or there is no way to find out |
 //! | caller | in the submitter, as without threads | what it does depends on the calling task |
 //!
@@ -50,15 +50,15 @@
 //! `siglock`, or the work queue's pool lock. No lock is held while an operation runs or an event is
 //! published. What each party may see:
 //!
-//! - **Submitter.** Has the request to itself until `aio_kiocb_queue()`, which under `ctx_lock` puts
-//!   it on the context's list and in the queue, so whoever finds it on the list finds it in the
-//!   queue, in a worker, or done. Afterwards the submitter touches nothing but its own reference to
-//!   the `aio_kiocb`. A context that is being destroyed takes no more requests: one that comes late
-//!   (a native one that would have to block) is cancelled on the spot.
-//! - **Worker.** Owns the job from `start()` on. Its killable sleeps end if `cancel()` saw it in the
-//!   state `Running`, under the lock of the state; `finish()` takes the same lock, and the worker
-//!   throws away its signals after that and before it publishes the event. So a kill can reach this
-//!   request alone, and the worker goes back to the pool without a trace.
+//! - **Submitter.** Has the request to itself until `aio_kiocb_queue()`, which under `ctx_lock`
+//!   puts it on the context's list and in the queue, so whoever finds it on the list finds it in
+//!   the queue, in a worker, or done. Afterwards the submitter touches nothing but its own
+//!   reference to the `aio_kiocb`. A context that is being destroyed takes no more requests: one
+//!   that comes late (a native one that would have to block) is cancelled on the spot.
+//! - **Worker.** Owns the job from `start()` on. Its killable sleeps end if `cancel()` saw it in
+//!   the state `Running`, under the lock of the state; `finish()` takes the same lock, and the
+//!   worker throws away its signals after that and before it publishes the event. So a kill can
+//!   reach this request alone, and the worker goes back to the pool without a trace.
 //! - **Canceller** (`io_cancel()`, or the end of the context through `io_destroy()`, exec, exit or
 //!   SIGKILL). Holds `ctx_lock`, and finds only requests on the list. These are valid: to complete
 //!   one takes `ctx_lock` to get it off the list first. It completes nothing itself. A queued

@@ -5,19 +5,21 @@
 use kernel::{
     prelude::*,
     sync::{
+        aref::ARef,
         Arc,
         ArcBorrow, //
     },
+    task::Task,
     warn_on, //
 };
 
 use crate::{
     ffi::{
         self,
+        Completion,
         Stat,
         Worker, //
     },
-    iter::event_result,
     request::{
         Job,
         Request, //
@@ -61,7 +63,7 @@ pub(crate) fn cancel(request: ArcBorrow<'_, Request>) -> Result {
     }
     Stat::Cancelled.add(1);
     // If it is not there any more, its worker is just starting, and finds out.
-    if let Some(request) = ffi::dequeue(&request) {
+    if let Some(request) = ffi::dequeue(request) {
         let queued = ffi::cancel_queue().enqueue(request);
         warn_on!(queued.is_err());
     }
@@ -69,28 +71,34 @@ pub(crate) fn cancel(request: ArcBorrow<'_, Request>) -> Result {
 }
 
 /// A worker's part of a request's life.
-pub(crate) fn work(request: Arc<Request>) {
-    let worker = Worker::enter();
-    let start = request.state.lock().start(worker.task());
-    let (completion, res) = match start {
+pub(crate) fn work(request: Arc<Request>, worker: Worker) {
+    // What was sent to the worker is gone after this, before anybody can see the event.
+    let Some((completion, res)) = worker.killable(|task| run(&request, &worker, task)) else {
+        return;
+    };
+    // The last reference is C's, which goes before the context does.
+    drop(request);
+    completion.complete(res);
+}
+
+/// Carries out a request that was not cancelled before. Returns its result, and the right to
+/// publish it.
+fn run(request: &Request, worker: &Worker, task: ARef<Task>) -> Option<(Completion, isize)> {
+    let start = request.state.lock().start(task);
+    match start {
         Start::Run(Job { op, completion }) => {
             Stat::Queued.add(-1);
             Stat::Running.add(1);
             Stat::Worker.add(1);
-            let res = request
-                .identity
-                .act(|submitter| op.run(submitter, &completion));
+            let res = request.identity.act(worker, &completion, |submitter| {
+                op.run(submitter, &completion)
+            });
             // From here on nobody kills this worker.
             let killed = request.state.lock().finish() == Some(true);
             Stat::Running.add(-1);
-            (completion, op.conclude(res, killed))
+            Some((completion, op.conclude(res, killed)))
         }
-        Start::Cancelled(job) => (job.completion, event_result(ECANCELED.to_errno() as isize)),
-        Start::Nothing => return,
-    };
-    // What was sent until then is gone before anybody can see the event.
-    drop(worker);
-    // The last reference is C's, which goes before the context does.
-    drop(request);
-    completion.complete(res);
+        Start::Cancelled(job) => Some((job.completion, ECANCELED.to_errno() as isize)),
+        Start::Nothing => None,
+    }
 }

@@ -25,7 +25,8 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
-        Arc, //
+        Arc,
+        ArcBorrow, //
     },
     task::Task,
     types::{
@@ -37,7 +38,8 @@ use kernel::{
         impl_has_work,
         HasWork,
         Queue,
-        Work, //
+        Work,
+        WorkItem, //
     },
 };
 
@@ -87,37 +89,39 @@ pub(crate) fn submitter_mm() -> ARef<Mm> {
     unsafe { ARef::from_raw(NonNull::new_unchecked(mm.cast())) }
 }
 
-/// A kernel thread that uses a submitter's address space until this is dropped.
+/// The running thread, which is a worker: it can take on what belongs to a submitter.
+///
+/// What it takes on it has for the time of one call, which cannot be left out or outlived.
 ///
 /// # Invariants
 ///
-/// `current->mm` of the thread that made it is `mm`, which was nobody's before.
-pub(crate) struct UsingMm<'a> {
-    mm: &'a Mm,
-    _not_send: NotThreadSafe,
-}
+/// The running thread is a kernel thread, with signal handlers of its own and without an mm, and
+/// acts for nobody yet in the respect that is asked for.
+pub(crate) struct Worker(NotThreadSafe);
 
-impl<'a> UsingMm<'a> {
-    /// Makes the running worker use `mm`, which nobody must have torn down yet.
+impl Worker {
+    /// The running thread.
     ///
-    /// `exit_aio()` waits for all requests before the page tables go, so a request that has not
-    /// been completed may always do this.
-    pub(crate) fn new(mm: &'a Mm) -> Self {
-        // SAFETY: `mm` is valid for `'a`, which outlives the use. Only workers get here, which are
-        // kernel threads without an mm.
-        unsafe { bindings::aio_use_mm(mm.as_raw()) };
-        // INVARIANT: That was just done.
-        Self {
-            mm,
-            _not_send: NotThreadSafe,
-        }
+    /// # Safety
+    ///
+    /// It must be a kernel thread that calls this at the start of its work on a request.
+    unsafe fn current() -> Self {
+        // INVARIANT: The caller promises it.
+        Self(NotThreadSafe)
     }
-}
 
-impl Drop for UsingMm<'_> {
-    fn drop(&mut self) {
-        // SAFETY: By the invariants the running thread uses this mm: the type is not `Send`.
-        unsafe { bindings::aio_unuse_mm(self.mm.as_raw()) };
+    /// Calls `f` while the worker uses `mm`.
+    ///
+    /// A request that is not completed keeps its context, and `exit_aio()` waits for all contexts
+    /// before the page tables go. So the mm is there, although nobody may use it any more.
+    pub(crate) fn with_mm<R>(&self, mm: &Mm, _alive: &Completion, f: impl FnOnce() -> R) -> R {
+        // SAFETY: By the invariants this is a kernel thread without an mm. `mm` is valid, and, as
+        // there is a request in flight, not torn down.
+        unsafe { bindings::aio_use_mm(mm.as_raw()) };
+        let ret = f();
+        // SAFETY: This is what the thread uses.
+        unsafe { bindings::aio_unuse_mm(mm.as_raw()) };
+        ret
     }
 }
 
@@ -282,53 +286,36 @@ impl Submitter {
             }),
         })
     }
-
-    /// Makes the running thread act for this submitter until the guard is dropped.
-    pub(crate) fn act(&self) -> ActingFor<'_> {
-        // SAFETY: By the invariants the submitter is filled in. It outlives the guard, which
-        // resets `current->aio_task` and the credentials.
-        let old = unsafe { bindings::aio_task_enter(self.task.get()) };
-        // INVARIANT: That was just done.
-        ActingFor {
-            old,
-            _submitter: PhantomData,
-            _not_send: NotThreadSafe,
-        }
-    }
 }
 
 #[pinned_drop]
 impl PinnedDrop for Submitter {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the invariants it is filled in; no guard is left that uses it.
+        // SAFETY: By the invariants it is filled in; `with_submitter()` has borrowed it no more.
         unsafe { bindings::aio_task_release(self.task.get()) };
     }
 }
 
-/// A thread that acts for a [`Submitter`].
-///
-/// # Invariants
-///
-/// `old` are the credentials that the running thread had before.
-pub(crate) struct ActingFor<'a> {
-    old: *const bindings::cred,
-    _submitter: PhantomData<&'a Submitter>,
-    _not_send: NotThreadSafe,
-}
-
-impl Drop for ActingFor<'_> {
-    fn drop(&mut self) {
-        // SAFETY: By the invariants, and because the type is not `Send`.
-        unsafe { bindings::aio_task_leave(self.old) };
+impl Worker {
+    /// Calls `f` while the worker has the submitter's credentials and file size limit, and whatever
+    /// it signals goes to the submitter.
+    pub(crate) fn with_submitter<R>(&self, submitter: &Submitter, f: impl FnOnce() -> R) -> R {
+        // SAFETY: By the invariants of `Submitter` it is filled in, and it outlives the call.
+        let old = unsafe { bindings::aio_task_enter(submitter.task.get()) };
+        let ret = f();
+        // SAFETY: These are the thread's own credentials.
+        unsafe { bindings::aio_task_leave(old) };
+        ret
     }
 }
 
 /// The task that the running one acts for, as `io_send_sig()` finds it.
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) fn acted_for() -> Option<ARef<Task>> {
-    // SAFETY: May be called by any task. The reference that it returns goes to the `ARef`.
-    NonNull::new(unsafe { bindings::aio_get_task() })
-        .map(|task| unsafe { ARef::from_raw(task.cast()) })
+    // SAFETY: May be called by any task.
+    let task = NonNull::new(unsafe { bindings::aio_get_task() })?;
+    // SAFETY: The task comes with a reference, which goes to the `ARef`.
+    Some(unsafe { ARef::from_raw(task.cast()) })
 }
 
 #[kunit_tests(aio_thread_submitter)]
@@ -345,12 +332,15 @@ mod submitter_tests {
         assert!(acts_for_itself());
     }
 
+    fn worker() -> Worker {
+        // SAFETY: Tests run in a kernel thread of their own.
+        unsafe { Worker::current() }
+    }
+
     #[test]
     fn a_worker_acts_for_the_submitter() {
         stack_pin_init!(let submitter = Submitter::capture());
-        let acting = submitter.act();
-        assert!(acts_for_itself());
-        drop(acting);
+        assert!(worker().with_submitter(&submitter, acts_for_itself));
         assert!(acts_for_itself());
     }
 
@@ -363,9 +353,7 @@ mod submitter_tests {
             assert!(!cred.is_null());
             bindings::commit_creds(cred);
         }
-        let acting = submitter.act();
-        assert!(acted_for().is_none());
-        drop(acting);
+        assert!(worker().with_submitter(&submitter, || acted_for().is_none()));
         assert!(acts_for_itself());
     }
 }
@@ -389,36 +377,12 @@ impl MemCgroup {
         // SAFETY: May be called by any task.
         Self(unsafe { bindings::aio_memcg_get() })
     }
-
-    /// Charges the running thread's allocations to it until the guard is dropped.
-    pub(crate) fn charge(&self) -> ChargingMemCgroup<'_> {
-        ChargingMemCgroup {
-            // SAFETY: The reference outlives the guard, which takes it out of use.
-            old: unsafe { bindings::aio_memcg_enter(self.0) },
-            _memcg: PhantomData,
-            _not_send: NotThreadSafe,
-        }
-    }
 }
 
 impl Drop for MemCgroup {
     fn drop(&mut self) {
         // SAFETY: By the invariants; C accepts null.
         unsafe { bindings::aio_memcg_put(self.0) };
-    }
-}
-
-/// A thread whose allocations are charged to a [`MemCgroup`].
-pub(crate) struct ChargingMemCgroup<'a> {
-    old: *mut bindings::mem_cgroup,
-    _memcg: PhantomData<&'a MemCgroup>,
-    _not_send: NotThreadSafe,
-}
-
-impl Drop for ChargingMemCgroup<'_> {
-    fn drop(&mut self) {
-        // SAFETY: This is what the same thread had before.
-        unsafe { bindings::aio_memcg_leave(self.old) };
     }
 }
 
@@ -441,16 +405,6 @@ impl BlkCgroup {
         // SAFETY: May be called by any task.
         Self(unsafe { bindings::aio_blkcg_get() })
     }
-
-    /// Charges the running worker's I/O to it until the guard is dropped.
-    pub(crate) fn charge(&self) -> ChargingBlkCgroup<'_> {
-        // SAFETY: By the invariants; C takes a reference of its own.
-        unsafe { bindings::aio_blkcg_enter(self.0) };
-        ChargingBlkCgroup {
-            _blkcg: PhantomData,
-            _not_send: NotThreadSafe,
-        }
-    }
 }
 
 impl Drop for BlkCgroup {
@@ -462,103 +416,68 @@ impl Drop for BlkCgroup {
     }
 }
 
-/// A worker whose I/O is charged to a [`BlkCgroup`].
-pub(crate) struct ChargingBlkCgroup<'a> {
-    _blkcg: PhantomData<&'a BlkCgroup>,
-    _not_send: NotThreadSafe,
-}
-
-impl Drop for ChargingBlkCgroup<'_> {
-    fn drop(&mut self) {
-        // SAFETY: Workers are associated with no block cgroup of their own.
-        unsafe { bindings::aio_blkcg_leave() };
-    }
-}
-
 /// The running task's rights to memory under protection keys; 0 where C can't carry them.
 pub(crate) fn current_pkru() -> u32 {
     // SAFETY: May be called by any task.
     unsafe { bindings::aio_pkru_get() }
 }
 
-/// A worker with a submitter's rights to memory under protection keys.
-pub(crate) struct UsingPkru {
-    old: u32,
-    _not_send: NotThreadSafe,
-}
-
-impl UsingPkru {
-    /// Takes on the rights `pkru`.
-    pub(crate) fn new(pkru: u32) -> Self {
-        Self {
-            // SAFETY: Only changes which user memory the running thread may access.
-            old: unsafe { bindings::aio_pkru_enter(pkru) },
-            _not_send: NotThreadSafe,
-        }
+impl Worker {
+    /// Calls `f` while the worker's allocations are charged to `memcg`.
+    pub(crate) fn with_memcg<R>(&self, memcg: &MemCgroup, f: impl FnOnce() -> R) -> R {
+        // SAFETY: The reference outlives the call.
+        let old = unsafe { bindings::aio_memcg_enter(memcg.0) };
+        let ret = f();
+        // SAFETY: This is what the thread had before.
+        unsafe { bindings::aio_memcg_leave(old) };
+        ret
     }
-}
 
-impl Drop for UsingPkru {
-    fn drop(&mut self) {
-        // SAFETY: This is what the same thread had before.
-        unsafe { bindings::aio_pkru_leave(self.old) };
+    /// Calls `f` while the worker's I/O is charged to `blkcg`.
+    pub(crate) fn with_blkcg<R>(&self, blkcg: &BlkCgroup, f: impl FnOnce() -> R) -> R {
+        // SAFETY: The reference outlives the call.
+        unsafe { bindings::aio_blkcg_enter(blkcg.0) };
+        let ret = f();
+        // SAFETY: Workers are associated with no block cgroup of their own.
+        unsafe { bindings::aio_blkcg_leave() };
+        ret
     }
-}
 
-/// A worker with a submitter's I/O priority.
-pub(crate) struct UsingIoprio {
-    old: c_int,
-    _not_send: NotThreadSafe,
-}
-
-impl UsingIoprio {
-    /// Takes on the priority `ioprio`; to be called with the worker's own credentials.
-    pub(crate) fn new(ioprio: u16) -> Self {
-        Self {
-            // SAFETY: Only changes the running thread's I/O priority.
-            old: unsafe { bindings::aio_ioprio_enter(c_int::from(ioprio)) },
-            _not_send: NotThreadSafe,
-        }
+    /// Calls `f` while the worker has the rights `pkru` to memory under protection keys.
+    pub(crate) fn with_pkru<R>(&self, pkru: u32, f: impl FnOnce() -> R) -> R {
+        // SAFETY: Only changes which user memory the running thread may access.
+        let old = unsafe { bindings::aio_pkru_enter(pkru) };
+        let ret = f();
+        // SAFETY: This is what the thread had before.
+        unsafe { bindings::aio_pkru_leave(old) };
+        ret
     }
-}
 
-impl Drop for UsingIoprio {
-    fn drop(&mut self) {
-        // SAFETY: This is what the same thread had before.
-        unsafe { bindings::aio_ioprio_leave(self.old) };
+    /// Calls `f` while the worker has the I/O priority `ioprio`. Needs the worker's own
+    /// credentials, so it comes before [`Worker::with_submitter`].
+    pub(crate) fn with_ioprio<R>(&self, ioprio: u16, f: impl FnOnce() -> R) -> R {
+        // SAFETY: Only changes the running thread's I/O priority.
+        let old = unsafe { bindings::aio_ioprio_enter(c_int::from(ioprio)) };
+        let ret = f();
+        // SAFETY: This is what the thread had before.
+        unsafe { bindings::aio_ioprio_leave(old) };
+        ret
     }
 }
 
 // ---------------------------------------------------------------------------------------------
 // Workers and the queues.
 
-/// The running worker, which can be killed until this is dropped, and not afterwards.
-pub(crate) struct Worker {
-    task: ARef<Task>,
-    _not_send: NotThreadSafe,
-}
-
 impl Worker {
-    /// Opens the running worker for [`kill`].
-    pub(crate) fn enter() -> Self {
-        // SAFETY: Workers are kernel threads, whose signal handlers are their own.
+    /// Calls `f`, and lets [`kill`] reach the worker, of which `f` gets a reference, during the
+    /// call. When this returns, no signal is left.
+    pub(crate) fn killable<R>(&self, f: impl FnOnce(ARef<Task>) -> R) -> R {
+        // SAFETY: By the invariants the thread's signal handlers are its own.
         unsafe { bindings::aio_worker_enter() };
-        Self {
-            task: ARef::from(&**kernel::current!()),
-            _not_send: NotThreadSafe,
-        }
-    }
-
-    /// A reference to its task, for [`kill`].
-    pub(crate) fn task(&self) -> ARef<Task> {
-        self.task.clone()
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // SAFETY: As in `enter()`; the type is not `Send`, so this is the same thread.
+        let ret = f(ARef::from(&**kernel::current!()));
+        // SAFETY: As above.
         unsafe { bindings::aio_worker_leave() };
+        ret
     }
 }
 
@@ -570,6 +489,15 @@ pub(crate) fn kill(worker: &Task) {
 
 impl_has_work! {
     impl HasWork<Self> for Request { self.work }
+}
+
+impl WorkItem for Request {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        // SAFETY: Called by the work queue, whose threads are such, with no other work in between.
+        crate::executor::work(this, unsafe { Worker::current() });
+    }
 }
 
 /// The queue whose workers may block.
@@ -587,12 +515,14 @@ pub(crate) fn cancel_queue() -> &'static Queue {
 /// Takes a request back from the queue that it waits in.
 ///
 /// Returns `None` if it is in none, or no longer: then its worker has it or is about to.
-pub(crate) fn dequeue(request: &Request) -> Option<Arc<Request>> {
-    let ptr: *const Request = request;
+pub(crate) fn dequeue(request: ArcBorrow<'_, Request>) -> Option<Arc<Request>> {
+    let ptr = Arc::into_raw(Arc::from(request));
     // SAFETY: The pointer is to a valid request.
     let work = unsafe { <Request as HasWork<Request>>::raw_get_work(ptr.cast_mut()) };
     // SAFETY: `Work` is a wrapper of the `work_struct` that `Queue::enqueue()` has used.
     let cancelled = unsafe { bindings::cancel_work(Work::raw_get(work)) };
+    // SAFETY: This is the reference from above.
+    drop(unsafe { Arc::from_raw(ptr) });
     // SAFETY: The work was pending, and now it is not going to run. So the reference that
     // `Queue::enqueue()` turned into a pointer with `Arc::into_raw()` for the worker is ours.
     cancelled.then(|| unsafe { Arc::from_raw(ptr) })
@@ -650,12 +580,6 @@ impl Completion {
     pub(crate) fn complete(self, res: isize) {
         // SAFETY: By the invariants, which end here.
         unsafe { bindings::aio_kiocb_complete(self.0.as_ptr(), res) };
-    }
-
-    /// Completes a request in `io_submit()`, which never was queued.
-    pub(crate) fn complete_at_once(self, res: isize) {
-        // SAFETY: By the invariants, which end here.
-        unsafe { bindings::aio_kiocb_complete_at_once(self.0.as_ptr(), res) };
     }
 }
 
@@ -756,10 +680,11 @@ impl Submission<'_> {
         }
     }
 
-    /// Whether a regular file ends at the present position.
-    pub(crate) fn at_eof(&self) -> bool {
+    /// Whether a blocking call would stop at the present position: the file ends there, or may not
+    /// be written further.
+    pub(crate) fn at_end(&self) -> bool {
         // SAFETY: By the invariants.
-        unsafe { bindings::aio_rw_at_eof(self.kiocb.as_ptr()) }
+        unsafe { bindings::aio_rw_at_end(self.kiocb.as_ptr(), self.dir.as_c()) }
     }
 
     /// Whether the file is a stream: reads give what is there, and there are no positions.
@@ -775,9 +700,16 @@ impl Submission<'_> {
     }
 
     /// Queues the request whose object was attached, so that it can be cancelled from here on.
-    pub(crate) fn queue(&self) {
-        // SAFETY: By the invariants.
+    pub(crate) fn queue(self) {
+        // SAFETY: By the invariants; this was the last use of them.
         unsafe { bindings::aio_kiocb_queue(self.iocb.as_ptr()) };
+    }
+
+    /// Completes the request, which was not queued.
+    pub(crate) fn complete(self, completion: Completion, res: isize) {
+        // SAFETY: By the invariants of `Completion`, which end here, and there is nobody else, as
+        // the submission was not used up by `queue()`.
+        unsafe { bindings::aio_kiocb_complete_at_once(completion.0.as_ptr(), res) };
     }
 }
 
@@ -809,6 +741,8 @@ impl Target {
         // SAFETY: By the invariants of `Submission` the kiocb is valid. What advances it knows
         // whether the file has positions.
         self.pos = unsafe { submission.kiocb.as_ref() }.ki_pos;
+        // SAFETY: As above.
+        self.flags |= unsafe { bindings::aio_rw_resume_flags(submission.kiocb.as_ptr()) };
     }
 
     /// Reads or writes, and blocks if need be.
@@ -885,7 +819,7 @@ pub(crate) unsafe extern "C" fn aio_thread_rw(
 /// # Safety
 ///
 /// `request` must have been attached, and not yet put, for as long as `'a`.
-unsafe fn borrow<'a>(request: *mut c_void) -> kernel::sync::ArcBorrow<'a, Request> {
+unsafe fn borrow<'a>(request: *mut c_void) -> ArcBorrow<'a, Request> {
     // SAFETY: `Submission::attach()` has made the pointer with `into_foreign()`.
     unsafe { <Arc<Request> as ForeignOwnable>::borrow(request) }
 }

@@ -6,8 +6,10 @@
 #include <linux/aio.h>
 #include <linux/blk-cgroup.h>
 #include <linux/cgroup.h>
+#include <linux/compat.h>
 #include <linux/cred.h>
 #include <linux/debugfs.h>
+#include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/iocontext.h>
 #include <linux/ioprio.h>
@@ -19,6 +21,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
+#include <linux/slab.h>
 #include <linux/tty.h>
 #include <linux/uio.h>
 #include <linux/workqueue.h>
@@ -77,6 +80,7 @@ ssize_t aio_import_iter(int dir, void __user *buf, size_t len, bool vectored,
 			struct iov_iter *iter)
 {
 	int type = dir == READ ? ITER_DEST : ITER_SOURCE;
+	struct iovec *array = NULL;
 	struct iovec single;
 	ssize_t ret;
 
@@ -90,29 +94,40 @@ ssize_t aio_import_iter(int dir, void __user *buf, size_t len, bool vectored,
 
 	/*
 	 * One segment is turned into a plain buffer, and none needs no array:
-	 * @single is only scratch space. More are copied to the heap, because
-	 * fast_segs is 0.
+	 * @single is only scratch space. More are copied to the heap, and
+	 * charged to the submitter, because they stay as long as the request.
 	 */
-	*iovec = &single;
-	ret = __import_iovec(type, buf, len, 0, iovec, iter, compat);
+	if (len > 1) {
+		array = kmalloc_array(len, sizeof(*array), GFP_KERNEL_ACCOUNT);
+		if (!array)
+			return -ENOMEM;
+	}
+	*iovec = array ?: &single;
+	ret = __import_iovec(type, buf, len, array ? len : 0, iovec, iter,
+			     compat);
+	if (ret < 0) {
+		kfree(array);
+		array = NULL;
+	}
+	*iovec = array;
 	if (ret == 0 && len == 0)
 		iov_iter_ubuf(iter, type, NULL, 0);
 	return ret;
 }
 
-static struct task_struct *submitter_task(const struct aio_task *aio)
+/**
+ * aio_is_submitter - whether the running worker acts for a task
+ * @task: task that has the pid of the submitter
+ *
+ * The same pointer means the same credentials: &struct aio_task has a
+ * reference.
+ *
+ * Context: A worker with a request; any lock may be held.
+ * Return: true if @task has the credentials that the submitter had.
+ */
+bool aio_is_submitter(const struct task_struct *task)
 {
-	struct task_struct *task;
-
-	rcu_read_lock();
-	task = pid_task(aio->pid, PIDTYPE_PID);
-	/* The same pointer means the same credentials: @aio has a reference. */
-	if (task && rcu_access_pointer(task->real_cred) == aio->cred)
-		get_task_struct(task);
-	else
-		task = NULL;
-	rcu_read_unlock();
-	return task;
+	return rcu_access_pointer(task->real_cred) == current->aio_task->cred;
 }
 
 /**
@@ -130,9 +145,37 @@ static struct task_struct *submitter_task(const struct aio_task *aio)
 struct task_struct *aio_get_task(void)
 {
 	const struct aio_task *aio = current->aio_task;
+	struct task_struct *task;
 
-	return aio ? submitter_task(aio) : get_task_struct(current);
+	if (!aio)
+		return get_task_struct(current);
+
+	rcu_read_lock();
+	task = pid_task(aio->pid, PIDTYPE_PID);
+	if (task && aio_is_submitter(task))
+		get_task_struct(task);
+	else
+		task = NULL;
+	rcu_read_unlock();
+	return task;
 }
+
+/**
+ * aio_task_pid - the thread that the running task acts for
+ *
+ * This is what a FUSE server is told.
+ *
+ * Context: Any; does not sleep.
+ * Return: the submitter's in a worker with a request, else that of the running
+ * task. Valid as long as the caller carries on with its request.
+ */
+struct pid *aio_task_pid(void)
+{
+	const struct aio_task *aio = current->aio_task;
+
+	return aio ? aio->pid : task_pid(current);
+}
+EXPORT_SYMBOL_GPL(aio_task_pid);
 
 /**
  * aio_task_tgid - the process that the running task acts for
@@ -359,36 +402,52 @@ void aio_worker_kill(struct task_struct *worker)
 }
 
 /*
- * In these file systems a read or write is a call to the kernel, and what it
- * does depends on the calling task: its namespaces, its pid, whether it is a
- * kernel thread. No worker can stand in for that.
+ * A read or write of a control file is a call to the kernel, and what it does
+ * may depend on anything of the calling task: its namespaces, its pid, its
+ * descriptors, whether it is a kernel thread. Control files have no pages, or
+ * are in a file system that is known here.
  */
 static bool aio_control_file(const struct inode *inode)
 {
+	if (inode->i_mapping->a_ops == &empty_aops)
+		return true;
+
 	switch (inode->i_sb->s_magic) {
-	case AAFS_MAGIC:
-	case BINFMTFS_MAGIC:
-	case BPF_FS_MAGIC:
 	case CGROUP_SUPER_MAGIC:
 	case CGROUP2_SUPER_MAGIC:
 	case CONFIGFS_MAGIC:
-	case DEBUGFS_MAGIC:
-	case EFIVARFS_MAGIC:
-	case NSFS_MAGIC:
-	case OPENPROM_SUPER_MAGIC:
-	case PID_FS_MAGIC:
 	case PROC_SUPER_MAGIC:
-	case PSTOREFS_MAGIC:
 	case RDTGROUP_SUPER_MAGIC:
-	case SECURITYFS_MAGIC:
-	case SELINUX_MAGIC:
-	case SMACK_MAGIC:
 	case SYSFS_MAGIC:
-	case TRACEFS_MAGIC:
-	case XENFS_SUPER_MAGIC:
 		return true;
 	}
 	return false;
+}
+
+/*
+ * Whether a worker can stand in for the submitter. Where nobody has made sure
+ * of that, the answer is no: drivers put descriptors into the caller's table,
+ * look at its limits and namespaces, or compare it with whoever opened the file.
+ */
+static bool aio_worker_may(const struct file *file)
+{
+	const struct inode *inode = file_inode(file);
+
+	switch (inode->i_mode & S_IFMT) {
+	case S_IFREG:
+		/*
+		 * Network file systems know the holder of a lock by the calling
+		 * task.
+		 */
+		if (file->f_op->lock && locks_inode_context(inode))
+			return false;
+		return !aio_control_file(inode);
+	case S_IFBLK:
+	case S_IFIFO:
+	case S_IFSOCK:
+		return true;
+	}
+	return file->f_op->fop_flags & FOP_AIO_WORKER;
 }
 
 static bool aio_force_worker;
@@ -396,6 +455,11 @@ static bool aio_force_worker;
 static bool has_iter_op(const struct file *file, int dir)
 {
 	return dir == READ ? file->f_op->read_iter : file->f_op->write_iter;
+}
+
+static bool has_plain_op(const struct file *file, int dir)
+{
+	return dir == READ ? !!file->f_op->read : !!file->f_op->write;
 }
 
 /**
@@ -416,7 +480,7 @@ int aio_rw_way(const struct kiocb *rw, int dir)
 	bool iter_op = has_iter_op(file, dir);
 
 	if (!iter_op) {
-		if (!(dir == READ ? file->f_op->read : file->f_op->write))
+		if (!has_plain_op(file, dir))
 			return -EINVAL;
 		/* As preadv2() and pwritev2() say of such files. */
 		if (rw->ki_flags & ~file->f_iocb_flags &
@@ -424,9 +488,18 @@ int aio_rw_way(const struct kiocb *rw, int dir)
 			return -EOPNOTSUPP;
 	}
 
-	if ((file->f_op->fop_flags & FOP_AIO_CALLER) ||
-	    aio_control_file(inode))
+	/* What such a file's records look like may depend on the caller's ABI. */
+	if (!aio_worker_may(file) || (!iter_op && in_compat_syscall()))
 		return iter_op || nonblock ? AIO_WAY_CALLER : -EINVAL;
+
+	/*
+	 * Without a way to try, direct I/O stays with the submitter, too: in a
+	 * worker it would be synchronous, and one that is cancelled while a
+	 * server has its buffer must not be over. Memory needs no server.
+	 */
+	if ((rw->ki_flags & IOCB_DIRECT) && !(file->f_mode & FMODE_NOWAIT) &&
+	    inode->i_sb->s_magic != TMPFS_MAGIC)
+		return AIO_WAY_CALLER;
 
 	/* -EAGAIN is what these ask for. */
 	if (nonblock || (rw->ki_flags & IOCB_NOWAIT))
@@ -438,13 +511,19 @@ int aio_rw_way(const struct kiocb *rw, int dir)
 
 	if (stream)
 		return AIO_WAY_NOWAIT;
+	/* An append that is done in two steps could be split by another one. */
+	if (dir == WRITE && (rw->ki_flags & IOCB_APPEND))
+		return AIO_WAY_WORKER;
 	if (rw->ki_flags & IOCB_DIRECT)
 		return AIO_WAY_NATIVE;
 	/*
-	 * A synchronous write waits for the disk in any case, and an append
-	 * that is done in two steps could be split by another one.
+	 * A synchronous write waits for the disk in any case. And not all files
+	 * that can be read without blocking can be written so.
 	 */
-	if (dir == WRITE && (rw->ki_flags & (IOCB_DSYNC | IOCB_APPEND)))
+	if (dir == WRITE &&
+	    ((rw->ki_flags & IOCB_DSYNC) ||
+	     (S_ISREG(inode->i_mode) &&
+	      !(file->f_op->fop_flags & FOP_BUFFER_WASYNC))))
 		return AIO_WAY_WORKER;
 	return AIO_WAY_NOWAIT;
 }
@@ -573,16 +652,39 @@ ssize_t aio_rw_blocking(struct file *file, loff_t pos, int flags, u16 ioprio,
 }
 
 /**
- * aio_rw_at_eof - whether a regular file ends at the kiocb's position
- * @rw: the kiocb
+ * aio_rw_at_end - whether a blocking call would have stopped here, too
+ * @rw: the kiocb, after it has moved some bytes
+ * @dir: %READ or %WRITE
  *
- * Context: Any.
+ * Context: The submitting task.
+ * Return: true at the end of a regular file, or at its size limit: one more
+ * write would raise %SIGXFSZ there.
  */
-bool aio_rw_at_eof(const struct kiocb *rw)
+bool aio_rw_at_end(const struct kiocb *rw, int dir)
 {
 	const struct inode *inode = file_inode(rw->ki_filp);
+	unsigned long limit = rlimit(RLIMIT_FSIZE);
 
-	return S_ISREG(inode->i_mode) && rw->ki_pos >= i_size_read(inode);
+	if (!S_ISREG(inode->i_mode))
+		return false;
+	if (dir == READ)
+		return rw->ki_pos >= i_size_read(inode);
+	return limit != RLIM_INFINITY && rw->ki_pos >= limit;
+}
+
+/**
+ * aio_rw_resume_flags - flags for a worker that goes on with a transfer
+ * @rw: the kiocb, after it has moved some bytes
+ *
+ * A blocking call that has sent something to a socket tells so instead of
+ * raising %SIGPIPE when the peer goes away.
+ *
+ * Context: The submitting task.
+ * Return: flags that the worker has to use beside its own.
+ */
+int aio_rw_resume_flags(const struct kiocb *rw)
+{
+	return S_ISSOCK(file_inode(rw->ki_filp)->i_mode) ? IOCB_NOSIGNAL : 0;
 }
 
 /**

@@ -125,7 +125,8 @@ ssize_t aio_rw_caller(struct kiocb *rw, struct iov_iter *iter, int dir);
 ssize_t aio_rw_nowait(struct kiocb *rw, struct iov_iter *iter, int dir);
 ssize_t aio_rw_blocking(struct file *file, loff_t pos, int flags, u16 ioprio,
 			u8 write_stream, struct iov_iter *iter, int dir);
-bool aio_rw_at_eof(const struct kiocb *rw);
+bool aio_rw_at_end(const struct kiocb *rw, int dir);
+int aio_rw_resume_flags(const struct kiocb *rw);
 bool aio_rw_is_stream(const struct kiocb *rw);
 
 void aio_thread_count(enum aio_thread_stat stat, long nr);

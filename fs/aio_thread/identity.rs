@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whom a worker acts for: captured once, in `io_submit()`, put on by guards, and taken off in the
-//! reverse order.
+//! Whom a worker acts for: captured once, in `io_submit()`, taken on for the time of a call,
+//! and taken off in the reverse order.
 
 use core::marker::PhantomData;
 use kernel::{
@@ -14,11 +14,10 @@ use kernel::{
 use crate::ffi::{
     self,
     BlkCgroup,
+    Completion,
     MemCgroup,
     Submitter,
-    UsingIoprio,
-    UsingMm,
-    UsingPkru, //
+    Worker, //
 };
 
 /// What a worker needs in order to act for the submitter of a read or write.
@@ -53,16 +52,26 @@ impl Identity {
         })
     }
 
-    /// Runs `f` as the submitter. To be called by a worker.
-    pub(crate) fn act<R>(&self, f: impl FnOnce(&ActingAs<'_>) -> R) -> R {
-        // The worker may set its priority as long as its credentials are its own, so that comes
-        // first and the credentials last.
-        let _ioprio = UsingIoprio::new(self.ioprio);
-        let _blkcg = self.blkcg.charge();
-        let _memcg = self.memcg.charge();
-        let _mm = UsingMm::new(&self.mm);
-        let _pkru = UsingPkru::new(self.pkru);
-        let _submitter = self.submitter.act();
-        f(&ActingAs(PhantomData, NotThreadSafe))
+    /// Runs `f` as the submitter of a request that is not completed.
+    pub(crate) fn act<R>(
+        &self,
+        worker: &Worker,
+        alive: &Completion,
+        f: impl FnOnce(&ActingAs<'_>) -> R,
+    ) -> R {
+        // The worker may set its priority as long as its credentials are its own.
+        worker.with_ioprio(self.ioprio, || {
+            worker.with_blkcg(&self.blkcg, || {
+                worker.with_memcg(&self.memcg, || {
+                    worker.with_mm(&self.mm, alive, || {
+                        worker.with_pkru(self.pkru, || {
+                            worker.with_submitter(&self.submitter, || {
+                                f(&ActingAs(PhantomData, NotThreadSafe))
+                            })
+                        })
+                    })
+                })
+            })
+        })
     }
 }

@@ -13,13 +13,11 @@ use kernel::{
     task::Task,
     workqueue::{
         new_work,
-        Work,
-        WorkItem, //
+        Work, //
     },
 };
 
 use crate::{
-    executor,
     ffi::{
         Completion,
         Stat, //
@@ -95,13 +93,5 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         Stat::Objects.add(-1);
-    }
-}
-
-impl WorkItem for Request {
-    type Pointer = Arc<Self>;
-
-    fn run(this: Arc<Self>) {
-        executor::work(this);
     }
 }

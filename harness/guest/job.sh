@@ -60,7 +60,7 @@ job_end() {
 	if [ -s "$JOB/share/rc" ]; then
 		exit "$(cat "$JOB/share/rc")"
 	fi
-	tail -40 "$JOB/console" "$JOB/stderr" >&2 2>/dev/null || true
+	tail -n 40 "$JOB/console" "$JOB/stderr" >&2 2>/dev/null || true
 	say "the guest ended (code $rc) before its command did; its last messages are above"
 	[ "$rc" != 137 ] || exit 124
 	exit 125

@@ -74,7 +74,7 @@ fn next(
     left: usize,
     dir: Direction,
     stream: bool,
-    at_eof: impl FnOnce() -> bool,
+    at_end: impl FnOnce() -> bool,
 ) -> Next {
     if is_error(res, EAGAIN) {
         return Next::Worker(0);
@@ -86,7 +86,8 @@ fn next(
         return Next::Complete(res);
     }
     match dir {
-        Direction::Read if stream || at_eof() => Next::Complete(res),
+        Direction::Read if stream => Next::Complete(res),
+        _ if at_end() => Next::Complete(res),
         _ => Next::Worker(bytes),
     }
 }
@@ -108,7 +109,7 @@ pub(crate) fn submit(
         Way::Caller => {
             Stat::Submitter.add(1);
             if let Attempt::Result(res) = submission.run_in_caller(iter.attempt()) {
-                completion.complete_at_once(event_result(res));
+                submission.complete(completion, event_result(res));
             }
             Ok(())
         }
@@ -118,14 +119,14 @@ pub(crate) fn submit(
             let target = submission.target();
             let request = Request::new(target.ioprio())?;
             let op = Rw { iter, target };
-            queue(&submission, request, Job { op, completion });
+            queue(submission, request, Job { op, completion });
             Ok(())
         }
     }
 }
 
 /// Gives a request object that nobody knows yet its job, and queues it.
-fn queue(submission: &Submission<'_>, request: kernel::sync::Arc<Request>, job: Job) {
+fn queue(submission: Submission<'_>, request: kernel::sync::Arc<Request>, job: Job) {
     let queued = request.state.lock().queue(job);
     warn_on!(queued.is_err());
     submission.attach(request);
@@ -148,7 +149,7 @@ fn try_nowait(
     let bytes = match decide(&submission, &iter, res) {
         Next::Complete(res) => {
             Stat::AtOnce.add(1);
-            completion.complete_at_once(res);
+            submission.complete(completion, res);
             return Ok(());
         }
         Next::Worker(bytes) => bytes,
@@ -157,14 +158,14 @@ fn try_nowait(
         Ok(request) => request,
         // What was moved can't be undone.
         Err(_) if bytes > 0 => {
-            completion.complete_at_once(res);
+            submission.complete(completion, res);
             return Ok(());
         }
         Err(e) => return Err(e),
     };
     let mut op = Rw { iter, target };
     op.advance(bytes, &submission);
-    queue(&submission, request, Job { op, completion });
+    queue(submission, request, Job { op, completion });
     Ok(())
 }
 
@@ -199,7 +200,7 @@ fn try_native(
         Next::Complete(res) => {
             drop(state);
             Stat::Native.add(1);
-            job.completion.complete_at_once(res);
+            submission.complete(job.completion, res);
         }
         Next::Worker(bytes) => {
             job.op.advance(bytes, &submission);
@@ -218,7 +219,7 @@ fn decide(submission: &Submission<'_>, iter: &PersistentIter, res: isize) -> Nex
         iter.left(),
         submission.direction(),
         submission.is_stream(),
-        || submission.at_eof(),
+        || submission.at_end(),
     )
 }
 
@@ -289,10 +290,19 @@ mod tests {
     }
 
     #[test]
+    fn a_short_write_at_the_limit_is_an_answer() {
+        // One more would raise SIGXFSZ.
+        assert_eq!(
+            next(3, 10, Direction::Write, false, || true),
+            Next::Complete(3)
+        );
+    }
+
+    #[test]
     fn a_short_write_is_finished() {
         for stream in [false, true] {
             assert_eq!(
-                next(3, 10, Direction::Write, stream, || true),
+                next(3, 10, Direction::Write, stream, || false),
                 Next::Worker(3)
             );
         }

@@ -4,7 +4,8 @@
  * are queued, running, completing or done, in every order and by several
  * threads at once. Each request must end exactly once, and say what it did.
  *
- * AIO_RACE_ROUNDS: rounds of the races, 100000 unless set.
+ * AIO_RACE_ROUNDS: rounds of the longest race, 100000 unless set; the others
+ * and the forced variant have a part of it.
  * AIO_SLOW=1: a debug kernel, which may take ten times as long.
  */
 #include "../kselftest_harness.h"
@@ -15,6 +16,13 @@
 #include <sys/socket.h>
 
 #define EVENTS	8192
+
+/*
+ * A part of the rounds. What races here has a worker in either variant, so the
+ * full number is needed once.
+ */
+#define race_rounds(part)						\
+	(aio_rounds(100000) / (part) / (variant->force ? 10 : 1))
 
 FIXTURE(cancel)
 {
@@ -397,6 +405,40 @@ TEST_F(cancel, refused)
 	munmap(hole, 4096);
 }
 
+/* Cancelled while the worker is about to start, at every moment of that. */
+TEST_F_TIMEOUT(cancel, race_start, 1800)
+{
+	int i, rounds = race_rounds(2), interrupted = 0;
+	__u32 random = 14;
+	struct io_event ev;
+	struct iocb cb;
+	char buf = 0;
+
+	for (i = 0; i < rounds; i++) {
+		iocb_pread(&cb, self->pipe[0], &buf, 1, 0);
+		ASSERT_EQ(1, submit_one(self->ctx, &cb));
+		if (i % 4)
+			dawdle(&random);
+		ASSERT_EQ(-EINPROGRESS, sys_io_cancel(self->ctx, &cb, &ev));
+		ASSERT_EQ(1, reap_one(self->ctx, &ev, AIO_PATIENCE_MS)) {
+			TH_LOG("round %d: no event", i);
+		}
+		ASSERT_EQ((uintptr_t)&cb, ev.obj);
+		ASSERT_TRUE(cancelled(ev.res)) {
+			TH_LOG("round %d: res %lld", i, (long long)ev.res);
+		}
+		interrupted += (long long)ev.res == -EINTR;
+		ASSERT_TRUE(aio_no_event(self->ctx));
+	}
+	EXPECT_EQ(0, buf);
+	TH_LOG("%d rounds: %d interrupted, %d dequeued", rounds, interrupted,
+	       rounds - interrupted);
+	if (rounds >= 1000) {
+		EXPECT_LT(0, interrupted);
+		EXPECT_GT(rounds, interrupted);
+	}
+}
+
 /* ---- two threads ---- */
 
 struct duel {
@@ -495,7 +537,7 @@ TEST_F_TIMEOUT(cancel, race_read, 3600)
 {
 	__u8 data = 0, buf, got;
 	struct duel d = {
-		.meet.nr = 2, .rounds = aio_rounds(100000), .random = 3,
+		.meet.nr = 2, .rounds = race_rounds(1), .random = 3,
 		.fd = self->pipe[1], .data = &data,
 	};
 	int interrupted = 0, dequeued = 0, done = 0, late = 0;
@@ -600,7 +642,7 @@ TEST_F_TIMEOUT(cancel, race_write, 3600)
 {
 	const size_t page = sysconf(_SC_PAGESIZE);
 	struct duel d = {
-		.meet.nr = 2, .rounds = aio_rounds(100000) / 5, .random = 5,
+		.meet.nr = 2, .rounds = race_rounds(5), .random = 5,
 		.fd = self->pipe[0], .len = page,
 	};
 	int none = 0, part = 0, all = 0;
@@ -676,7 +718,7 @@ TEST_F_TIMEOUT(cancel, race_passes_wakeup_on, 1800)
 {
 	__u8 data = 'w', buf[2];
 	struct duel d = {
-		.meet.nr = 2, .rounds = aio_rounds(100000) / 10, .random = 7,
+		.meet.nr = 2, .rounds = race_rounds(10), .random = 7,
 		.fd = self->pipe[1], .data = &data,
 	};
 	int took[2] = { 0, 0 };
@@ -891,7 +933,7 @@ static void *storm_cancel(void *arg)
 TEST_F_TIMEOUT(cancel, storm_hits_nobody_else, 1800)
 {
 	const size_t size = 1 << 20, chunk = 4096;
-	const int rounds = aio_rounds(100000) / 50;
+	const int rounds = race_rounds(50);
 	__u8 *data = malloc(size), *bufs = malloc(STORM * chunk);
 	struct storm s = { .fd = self->pipe[0] };
 	struct iocb cbs[STORM], *ptrs[STORM];
@@ -1010,7 +1052,7 @@ static void *mix_other(void *arg)
 TEST_F_TIMEOUT(cancel, everything_at_once, 1800)
 {
 	struct mix x = {
-		.meet.nr = 2, .rounds = aio_rounds(100000) / 100, .random = 11,
+		.meet.nr = 2, .rounds = race_rounds(100), .random = 11,
 	};
 	int read_all = 0, cancel_all = 0, eof_all = 0;
 	__u32 random = 12;

@@ -238,6 +238,28 @@ static inline bool crowd_waits(struct crowd *c)
 }
 
 /*
+ * Wait until there are as many workers as there will be. They are made one by
+ * one, and how many there may be is the kernel's affair: so until there have
+ * been no more for a while.
+ */
+static inline bool aio_workers_settle(void)
+{
+	long long now, last = aio_stat("running"), since = aio_now_ns();
+	long long end = since + MANY_MS * 1000000LL;
+
+	while (aio_now_ns() - since < 500000000LL * aio_slack()) {
+		usleep(10000);
+		now = aio_stat("running");
+		if (now != last)
+			since = aio_now_ns();
+		last = now;
+		if (since > end)
+			return false;
+	}
+	return true;
+}
+
+/*
  * Occupy all the workers there can be: whatever needs one and is submitted
  * after this stays queued until crowd_leave().
  */
@@ -252,7 +274,8 @@ static inline const char *crowd_all_workers(struct crowd *c)
 		return AIO_FORCE_WORKER;
 	why = crowd_start(c, MANY_OVERFLOW);
 	aio_write_text(AIO_FORCE_WORKER, forced);
-	if (!why && !aio_wait_for(crowd_waits(c), MANY_MS))
+	if (!why && (!aio_wait_for(crowd_waits(c), MANY_MS) ||
+		     !aio_workers_settle() || !crowd_waits(c)))
 		why = "requests that stay queued";
 	return why;
 }
