@@ -11,7 +11,7 @@ help:
 	@echo '  make run         boot a kernel with the series, copy thousands of files with it'
 	@echo '  make test        KUnit and kselftests, under a debug kernel too'
 	@echo '  make shell       a prompt in the patched kernel'
-	@echo '  make bench       cost of a cached read, in guest instructions (BASE=1: without the series)'
+	@echo '  make bench       cost of each operation, in guest instructions (BASE=1: without the series)'
 	@echo
 	@echo 'For work on the series:'
 	@echo

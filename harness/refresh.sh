@@ -19,11 +19,10 @@ trap 'rm -rf "$new"' EXIT
 {
 	export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 	printf 'From %040d Mon Sep 17 00:00:00 2001\n' 0
-	git_tree log -1 --format='From: %an <%ae>%nDate: %aD' aio-thread
+	# the one author whose mail git am passes over
+	git_tree log -1 --format='From: Mail System Internal Data <%ae>%nDate: %aD' aio-thread
 	printf 'Subject: [PATCH %0*d/%d] ' ${#n} 0 "$n"
 	head -1 "$HARNESS/cover-letter.txt"
-	# the one author whose mail without a patch git am passes over
-	printf '\nFrom: Mail System Internal Data <cover-letter@localhost>\n'
 	sed 1d "$HARNESS/cover-letter.txt"
 	git_tree log -1 --format='%nMade against %s.%n' base | sed 's/ (base)//'
 	git_tree shortlog -w76,2,4 base..aio-thread < /dev/null

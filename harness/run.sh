@@ -12,7 +12,7 @@ image=$(kernel uml)
 
 mkdir -p "$CACHE/bin"
 aiocp=$CACHE/bin/aiocp
-if [ "$TREE/samples/aio/aiocp.c" -nt "$aiocp" ]; then
+if [ "$TREE/samples/aio/aiocp.c" -nt "$aiocp" ] || [ "$TREE/samples/aio/aio_prep.h" -nt "$aiocp" ]; then
 	gcc -O2 -Wall -o "$aiocp" "$TREE/samples/aio/aiocp.c"
 fi
 

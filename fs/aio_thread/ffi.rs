@@ -44,8 +44,18 @@ use kernel::{
 };
 
 use crate::{
-    identity::ActingAs,
-    ops::rw,
+    identity::{
+        ActingAs,
+        InPathContext,
+        UsingMm, //
+    },
+    ops::{
+        self,
+        poll,
+        readahead::Range,
+        rw,
+        Kind, //
+    },
     request::Request, //
 };
 
@@ -321,7 +331,7 @@ pub(crate) fn acted_for() -> Option<ARef<Task>> {
 #[kunit_tests(aio_thread_submitter)]
 mod submitter_tests {
     use super::*;
-    use kernel::stack_pin_init;
+    use pin_init::stack_pin_init;
 
     fn acts_for_itself() -> bool {
         acted_for().is_some_and(|task| task.as_ptr() == Task::current_raw())
@@ -528,16 +538,13 @@ pub(crate) fn dequeue(request: ArcBorrow<'_, Request>) -> Option<Arc<Request>> {
     cancelled.then(|| unsafe { Arc::from_raw(ptr) })
 }
 
-/// What is counted for debugfs.
+/// What is counted for debugfs beside the ways of [`Ran`].
 #[derive(Clone, Copy)]
 pub(crate) enum Stat {
-    AtOnce,
-    Native,
-    Worker,
-    Submitter,
     Cancelled,
     Queued,
     Running,
+    Waiting,
     Objects,
 }
 
@@ -545,18 +552,56 @@ impl Stat {
     /// Adds `nr`.
     pub(crate) fn add(self, nr: isize) {
         let stat = match self {
-            Stat::AtOnce => bindings::aio_thread_stat_AIO_STAT_AT_ONCE,
-            Stat::Native => bindings::aio_thread_stat_AIO_STAT_NATIVE,
-            Stat::Worker => bindings::aio_thread_stat_AIO_STAT_WORKER,
-            Stat::Submitter => bindings::aio_thread_stat_AIO_STAT_SUBMITTER,
             Stat::Cancelled => bindings::aio_thread_stat_AIO_STAT_CANCELLED,
             Stat::Queued => bindings::aio_thread_stat_AIO_STAT_QUEUED,
             Stat::Running => bindings::aio_thread_stat_AIO_STAT_RUNNING,
+            Stat::Waiting => bindings::aio_thread_stat_AIO_STAT_WAITING,
             Stat::Objects => bindings::aio_thread_stat_AIO_STAT_OBJECTS,
         };
         // SAFETY: Any context may count.
         unsafe { bindings::aio_thread_count(stat, nr) };
     }
+}
+
+/// The way a request has taken.
+#[derive(Clone, Copy)]
+pub(crate) enum Ran {
+    AtOnce,
+    Native,
+    Armed,
+    Worker,
+    Submitter,
+}
+
+impl Ran {
+    /// Counts `nr` requests for debugfs.
+    pub(crate) fn count(self, kind: Kind, nr: isize) {
+        let op = match kind {
+            Kind::Read => bindings::aio_thread_op_AIO_OP_READ,
+            Kind::Write => bindings::aio_thread_op_AIO_OP_WRITE,
+            Kind::Fsync => bindings::aio_thread_op_AIO_OP_FSYNC,
+            Kind::Poll => bindings::aio_thread_op_AIO_OP_POLL,
+            Kind::Openat => bindings::aio_thread_op_AIO_OP_OPENAT,
+            Kind::Unlinkat => bindings::aio_thread_op_AIO_OP_UNLINKAT,
+            Kind::Readahead => bindings::aio_thread_op_AIO_OP_READAHEAD,
+            Kind::Renameat => bindings::aio_thread_op_AIO_OP_RENAMEAT,
+        };
+        let ran = match self {
+            Ran::AtOnce => bindings::aio_thread_ran_AIO_RAN_AT_ONCE,
+            Ran::Native => bindings::aio_thread_ran_AIO_RAN_NATIVE,
+            Ran::Armed => bindings::aio_thread_ran_AIO_RAN_ARMED,
+            Ran::Worker => bindings::aio_thread_ran_AIO_RAN_WORKER,
+            Ran::Submitter => bindings::aio_thread_ran_AIO_RAN_SUBMITTER,
+        };
+        // SAFETY: Any context may count.
+        unsafe { bindings::aio_thread_count_ran(op, ran, nr) };
+    }
+}
+
+/// Whether a test wants everything in a worker.
+pub(crate) fn force_worker() -> bool {
+    // SAFETY: May be called in any context.
+    unsafe { bindings::aio_thread_force_worker() }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -583,16 +628,53 @@ impl Completion {
     }
 }
 
+/// A request that `io_submit()` is working on.
+///
+/// # Invariants
+///
+/// `iocb` is a valid request until `io_submit()` is done with it.
+pub(crate) struct Submission<'a> {
+    iocb: NonNull<bindings::aio_kiocb>,
+    _submit: PhantomData<&'a ()>,
+}
+
+impl Submission<'_> {
+    /// Gives the request object to the request, which then can be found by C.
+    pub(crate) fn attach(&self, request: Arc<Request>) {
+        // SAFETY: By the invariants; C gives the pointer back with `aio_thread_put()`.
+        unsafe { bindings::aio_kiocb_attach(self.iocb.as_ptr(), request.into_foreign()) };
+    }
+
+    /// Queues the request whose object was attached, or lets it wait to be woken; it can be
+    /// cancelled from here on.
+    pub(crate) fn queue(self) {
+        // SAFETY: By the invariants; this was the last use of them.
+        unsafe { bindings::aio_kiocb_queue(self.iocb.as_ptr()) };
+    }
+
+    /// Completes the request, which was not queued.
+    pub(crate) fn complete(self, completion: Completion, res: isize) {
+        // SAFETY: By the invariants of `Completion`, which end here, and there is nobody else, as
+        // the submission was not used up by `queue()`.
+        unsafe { bindings::aio_kiocb_complete_at_once(completion.0.as_ptr(), res) };
+    }
+}
+
 /// A read or write that `io_submit()` is working on.
 ///
 /// # Invariants
 ///
-/// `iocb` and `kiocb` are parts of one valid, prepared request until `io_submit()` is done with it.
-pub(crate) struct Submission<'a> {
-    iocb: NonNull<bindings::aio_kiocb>,
+/// `kiocb` is part of the request that `base` stands for, and prepared.
+pub(crate) struct RwSubmission<'a> {
+    base: Submission<'a>,
     kiocb: NonNull<bindings::kiocb>,
     dir: Direction,
-    _submit: PhantomData<&'a ()>,
+}
+
+impl<'a> From<RwSubmission<'a>> for Submission<'a> {
+    fn from(rw: RwSubmission<'a>) -> Self {
+        rw.base
+    }
 }
 
 /// Where a request may run, see `enum aio_rw_way`.
@@ -612,7 +694,7 @@ pub(crate) enum Attempt {
     Result(isize),
 }
 
-impl Submission<'_> {
+impl RwSubmission<'_> {
     /// Whether it reads or writes.
     pub(crate) fn direction(&self) -> Direction {
         self.dir
@@ -671,7 +753,9 @@ impl Submission<'_> {
         // SAFETY: By the invariants the kiocb is valid.
         let kiocb = unsafe { self.kiocb.as_ref() };
         Target {
-            file: kiocb.ki_filp,
+            // INVARIANT: The kiocb is the request's. A prepared one has a file.
+            // SAFETY: As above.
+            file: RequestFile(unsafe { NonNull::new_unchecked(kiocb.ki_filp) }),
             pos: kiocb.ki_pos,
             flags: kiocb.ki_flags,
             ioprio: kiocb.ki_ioprio,
@@ -693,33 +777,31 @@ impl Submission<'_> {
         unsafe { bindings::aio_rw_is_stream(self.kiocb.as_ptr()) }
     }
 
-    /// Gives the request object to the request, which then can be found by C.
+    /// The events to wait for if it would block, 0 if that needs a worker.
+    pub(crate) fn events_to_wait_for(&self) -> u32 {
+        // SAFETY: By the invariants.
+        unsafe { bindings::aio_rw_events(self.kiocb.as_ptr(), self.dir.as_c()) }
+    }
+
+    /// As [`Submission::attach`].
     pub(crate) fn attach(&self, request: Arc<Request>) {
-        // SAFETY: By the invariants; C gives the pointer back with `aio_thread_put()`.
-        unsafe { bindings::aio_kiocb_attach(self.iocb.as_ptr(), request.into_foreign()) };
+        self.base.attach(request);
     }
 
-    /// Queues the request whose object was attached, so that it can be cancelled from here on.
+    /// As [`Submission::queue`].
     pub(crate) fn queue(self) {
-        // SAFETY: By the invariants; this was the last use of them.
-        unsafe { bindings::aio_kiocb_queue(self.iocb.as_ptr()) };
+        self.base.queue();
     }
 
-    /// Completes the request, which was not queued.
+    /// As [`Submission::complete`].
     pub(crate) fn complete(self, completion: Completion, res: isize) {
-        // SAFETY: By the invariants of `Completion`, which end here, and there is nobody else, as
-        // the submission was not used up by `queue()`.
-        unsafe { bindings::aio_kiocb_complete_at_once(completion.0.as_ptr(), res) };
+        self.base.complete(completion, res);
     }
 }
 
 /// What a worker reads or writes, and how.
-///
-/// # Invariants
-///
-/// `file` is the request's, which is valid as long as its [`Completion`] is.
 pub(crate) struct Target {
-    file: *mut bindings::file,
+    file: RequestFile,
     pos: bindings::loff_t,
     flags: c_int,
     ioprio: u16,
@@ -727,44 +809,596 @@ pub(crate) struct Target {
     dir: Direction,
 }
 
-// SAFETY: The pointer is to a file, which any thread may use.
-unsafe impl Send for Target {}
-
 impl Target {
     /// The I/O priority that was asked for.
     pub(crate) fn ioprio(&self) -> u16 {
         self.ioprio
     }
 
-    /// Starts where an attempt has stopped.
-    pub(crate) fn resume(&mut self, submission: &Submission<'_>) {
-        // SAFETY: By the invariants of `Submission` the kiocb is valid. What advances it knows
-        // whether the file has positions.
-        self.pos = unsafe { submission.kiocb.as_ref() }.ki_pos;
-        // SAFETY: As above.
-        self.flags |= unsafe { bindings::aio_rw_resume_flags(submission.kiocb.as_ptr()) };
+    /// Whether it reads or writes.
+    pub(crate) fn direction(&self) -> Direction {
+        self.dir
     }
 
-    /// Reads or writes, and blocks if need be.
+    /// What it reads or writes.
+    pub(crate) fn file(&self) -> RequestFile {
+        self.file.clone()
+    }
+
+    /// Starts where an attempt has stopped.
+    pub(crate) fn resume(&mut self, submission: &RwSubmission<'_>) {
+        // SAFETY: By the invariants of `RwSubmission` the kiocb is valid. What advances it knows
+        // whether the file has positions.
+        self.pos = unsafe { submission.kiocb.as_ref() }.ki_pos;
+        self.resume_stream();
+    }
+
+    /// As [`Target::resume`], of a file without positions.
+    pub(crate) fn resume_stream(&mut self) {
+        // SAFETY: By its invariants the file is valid: whoever has a part of a request to do has
+        // its `Completion`.
+        self.flags |= unsafe { bindings::aio_rw_resume_flags(self.file.0.as_ptr()) };
+    }
+
+    /// Reads or writes, and blocks if need be, unless `nowait`.
     pub(crate) fn run(
         &self,
-        _as: &ActingAs<'_>,
+        _mm: &UsingMm,
         _alive: &Completion,
         iter: &mut UserIter,
+        nowait: bool,
     ) -> isize {
-        // SAFETY: By the invariants the file is valid, since there is a `Completion`. `_as` shows
+        // SAFETY: By its invariants the file is valid, since there is a `Completion`. `_mm` shows
         // that the running thread is a worker that uses the submitter's mm and credentials.
         unsafe {
-            bindings::aio_rw_blocking(
-                self.file,
+            bindings::aio_rw_worker(
+                self.file.0.as_ptr(),
                 self.pos,
                 self.flags,
                 self.ioprio,
                 self.write_stream,
                 iter.as_c(),
                 self.dir.as_c(),
+                nowait,
             )
         }
+    }
+}
+
+/// The file of a request.
+///
+/// # Invariants
+///
+/// It is the one that the request has a reference to, so it is valid as long as the request's
+/// [`Completion`] is.
+#[derive(Clone)]
+pub(crate) struct RequestFile(NonNull<bindings::file>);
+
+// SAFETY: The pointer is to a file, which any thread may use.
+unsafe impl Send for RequestFile {}
+
+impl RequestFile {
+    /// Whether it can be synced.
+    pub(crate) fn has_fsync(&self) -> bool {
+        // SAFETY: By the invariants; called at submission.
+        unsafe { bindings::aio_has_fsync(self.0.as_ptr()) }
+    }
+
+    /// Those of `events` that are there now, as user space knows them.
+    pub(crate) fn poll(&self, events: u32) -> u16 {
+        // SAFETY: By the invariants; called at submission.
+        unsafe { bindings::aio_poll_now(self.0.as_ptr(), events) }
+    }
+
+    /// Syncs it. Sleeps.
+    pub(crate) fn fsync(&self, _as: &ActingAs<'_>, _alive: &Completion, datasync: bool) -> isize {
+        // SAFETY: By the invariants, since there is a `Completion`.
+        unsafe { bindings::vfs_fsync(self.0.as_ptr(), c_int::from(datasync)) as isize }
+    }
+
+    /// Whether it can be read ahead: fails as `readahead(2)` does.
+    pub(crate) fn may_readahead(&self) -> Result {
+        // SAFETY: By the invariants; called at submission.
+        to_result(unsafe { bindings::file_may_readahead(self.0.as_ptr()) })
+    }
+
+    /// The result of a readahead of which nothing has to be read any more.
+    pub(crate) fn readahead_present(&self, range: Range) -> Option<isize> {
+        // SAFETY: By the invariants; called at submission.
+        let res =
+            unsafe { bindings::file_readahead_present(self.0.as_ptr(), range.pos, range.len) };
+        (res >= 0).then_some(res)
+    }
+
+    /// Reads a range into the page cache, and waits for it. Sleeps.
+    pub(crate) fn readahead(&self, _as: &ActingAs<'_>, _alive: &Completion, range: Range) -> isize {
+        // SAFETY: By the invariants, since there is a `Completion`.
+        unsafe { bindings::file_readahead_wait(self.0.as_ptr(), range.pos, range.len) }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Waiting without a thread.
+
+/// The entries by which a request is on a file's wait queues.
+///
+/// # Invariants
+///
+/// Points to an `aio_wait` that nobody else frees. Its entries are only on queues between `arm()`
+/// and `disarm()`.
+pub(crate) struct WaitQueues(NonNull<bindings::aio_wait>);
+
+// SAFETY: It is memory that any thread may free, after it was taken from the queues.
+unsafe impl Send for WaitQueues {}
+// SAFETY: What is done through shared references excludes each other: `arm()` before the request is
+// published, `disarm()` by who has its `Completion`, and in between only what C locks or reads
+// atomically.
+unsafe impl Sync for WaitQueues {}
+
+impl WaitQueues {
+    /// Makes entries that wait for `events`. Charged to the running task's memory cgroup.
+    pub(crate) fn new(events: u32) -> Result<Self> {
+        // SAFETY: Allocates only.
+        let wait = unsafe { bindings::aio_wait_new(events) };
+        // INVARIANT: This is a new one, on no queues.
+        NonNull::new(wait).map(Self).ok_or(ENOMEM)
+    }
+
+    /// Puts the entries on the file's queues, which wake `request` from then on, and returns
+    /// whether the file is ready now. Fails with `EINVAL` if it has no queues and is not ready, or
+    /// with `ENOMEM`; some may be on their queues then.
+    ///
+    /// Called once, by the submitter, before the request is published.
+    pub(crate) fn arm(&self, request: &Arc<Request>, file: &RequestFile) -> Result<bool> {
+        // SAFETY: By the invariants; file and request are valid as long as the request is not
+        // completed, and `disarm()` comes before that.
+        let mask = unsafe {
+            bindings::aio_wait_arm(
+                self.0.as_ptr(),
+                file.0.as_ptr(),
+                Arc::as_ptr(request).cast_mut().cast(),
+            )
+        };
+        to_result(mask)?;
+        Ok(mask > 0)
+    }
+
+    /// Takes the entries from the queues. After this nothing wakes the request any more.
+    ///
+    /// Called after `arm()`, by who has the request's [`Completion`], or by the submitter, after
+    /// `arm()` failed.
+    pub(crate) fn disarm(&self) {
+        // SAFETY: By the invariants.
+        unsafe { bindings::aio_wait_disarm(self.0.as_ptr()) };
+    }
+
+    /// Whether a queue has gone away, and wakes nobody any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        // SAFETY: By the invariants.
+        unsafe { bindings::aio_wait_gone(self.0.as_ptr()) }
+    }
+
+    /// Whether the file is ready.
+    pub(crate) fn is_ready(&self, _alive: &Completion) -> bool {
+        // SAFETY: By the invariants; since there is a `Completion`, the file is valid.
+        unsafe { bindings::aio_wait_poll(self.0.as_ptr()) != 0 }
+    }
+
+    /// The events that are there, of those that are waited for, as user space knows them.
+    pub(crate) fn poll(&self, _alive: &Completion) -> u16 {
+        // SAFETY: As above.
+        unsafe { bindings::aio_wait_poll(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for WaitQueues {
+    fn drop(&mut self) {
+        // SAFETY: By the invariants this is ours to free, and C makes sure that it is on no queue.
+        unsafe { bindings::aio_wait_free(self.0.as_ptr()) };
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Paths.
+
+/// Whether the running task's seccomp filters leave it alone. They judge system calls, so that what
+/// they would say of the one that a request stands for is not known.
+pub(crate) fn seccomp_allows() -> Result {
+    // SAFETY: May be called by any task.
+    if unsafe { bindings::aio_seccomp_active() } {
+        return Err(EPERM);
+    }
+    Ok(())
+}
+
+/// Whether a worker can stand in for the running task where paths are concerned: not where security
+/// modules judge by task instead of by credentials, which it has, nor where audit takes notes of
+/// the task's system calls.
+pub(crate) fn worker_allowed() -> Result {
+    // SAFETY: May be called by any task.
+    if unsafe { bindings::aio_lsm_judges_by_task() || bindings::aio_audit_active() } {
+        return Err(EOPNOTSUPP);
+    }
+    Ok(())
+}
+
+/// A path name, copied from user memory.
+///
+/// # Invariants
+///
+/// `name` was set up by `aio_name_import()`.
+pub(crate) struct Name {
+    name: bindings::delayed_filename,
+}
+
+// SAFETY: It is plain memory, which is used by one thread at a time.
+unsafe impl Send for Name {}
+
+impl Name {
+    /// Copies the name at the user's address `ptr`. Fails with `EFAULT`, `ENAMETOOLONG`, `ENOMEM`,
+    /// or `ENOENT` if it is empty and may not be.
+    pub(crate) fn import(ptr: u64, may_be_empty: bool) -> Result<Self> {
+        let mut name = bindings::delayed_filename::default();
+        // SAFETY: `name` is a valid local; C checks the address.
+        to_result(unsafe { bindings::aio_name_import(&mut name, ptr, may_be_empty) })?;
+        // INVARIANT: This has succeeded.
+        Ok(Self { name })
+    }
+
+    fn is_absolute(&self) -> bool {
+        // SAFETY: By the invariants.
+        unsafe { bindings::aio_name_is_absolute(&self.name) }
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        // SAFETY: By the invariants; C accepts one that was used up.
+        unsafe { bindings::dismiss_delayed_filename(&mut self.name) };
+    }
+}
+
+/// Where a worker starts to look for a relative name: `AT_FDCWD`, or the number of one of the
+/// request's [`DirFiles`], which in a worker stand for descriptors.
+#[derive(Clone, Copy)]
+pub(crate) struct DirFd(c_int);
+
+/// The open files that the directory descriptors of a request stand for.
+///
+/// # Invariants
+///
+/// Null, or counted references.
+pub(crate) struct DirFiles {
+    files: [*mut bindings::file; 2],
+    nr: usize,
+}
+
+// SAFETY: Counted references to files, which any thread may use and give back.
+unsafe impl Send for DirFiles {}
+
+impl DirFiles {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        // INVARIANT: Null.
+        Self {
+            files: [core::ptr::null_mut(); 2],
+            nr: 0,
+        }
+    }
+
+    /// Takes a reference to what the running task has as descriptor `fd`, if `name` needs it. Fails
+    /// with `EBADF` if that is nothing.
+    pub(crate) fn capture(&mut self, fd: c_int, name: &Name) -> Result<DirFd> {
+        if fd == bindings::AT_FDCWD || name.is_absolute() {
+            return Ok(DirFd(bindings::AT_FDCWD));
+        }
+        let slot = self.files.get_mut(self.nr).ok_or(EINVAL)?;
+        // SAFETY: May be called by any task.
+        let file = unsafe { bindings::fget_raw(fd as u32) };
+        if file.is_null() {
+            return Err(EBADF);
+        }
+        // INVARIANT: It comes with a reference.
+        *slot = file;
+        self.nr += 1;
+        Ok(DirFd(self.nr as c_int - 1))
+    }
+}
+
+impl Drop for DirFiles {
+    fn drop(&mut self) {
+        for file in self.files {
+            if !file.is_null() {
+                // SAFETY: By the invariants.
+                unsafe { bindings::aio_fput(file) };
+            }
+        }
+    }
+}
+
+/// What paths depend on: root and working directory, umask, namespaces, and the directories of a
+/// request.
+///
+/// # Invariants
+///
+/// Filled in by `aio_path_capture()`, with pointers to the files of `dirs`.
+pub(crate) struct PathContext {
+    context: bindings::aio_path_context,
+    _dirs: DirFiles,
+}
+
+// SAFETY: Counted references and things of its own, which any thread may use and give back.
+unsafe impl Send for PathContext {}
+
+impl PathContext {
+    /// Captures the running task, with the directories of its request. Fails with `ENOMEM`.
+    pub(crate) fn capture(dirs: DirFiles) -> Result<Self> {
+        let mut context = bindings::aio_path_context {
+            dir: dirs.files,
+            ..Default::default()
+        };
+        // SAFETY: `context` is a valid local.
+        to_result(unsafe { bindings::aio_path_capture(&mut context) })?;
+        // INVARIANT: This has succeeded, and the files go along.
+        Ok(Self {
+            context,
+            _dirs: dirs,
+        })
+    }
+}
+
+impl Drop for PathContext {
+    fn drop(&mut self) {
+        // SAFETY: By the invariants; `with_paths()` has borrowed it no more.
+        unsafe { bindings::aio_path_release(&mut self.context) };
+    }
+}
+
+impl Worker {
+    /// Calls `f` while the worker finds and names files as the submitter does. It acts for the
+    /// submitter already: this comes within [`Worker::with_submitter`].
+    pub(crate) fn with_paths<R>(&self, paths: &PathContext, f: impl FnOnce() -> R) -> R {
+        let mut saved = bindings::aio_path_saved::default();
+        // SAFETY: By the invariants of `PathContext`, which outlives the call as `saved` does.
+        unsafe { bindings::aio_path_enter(&mut saved, &paths.context) };
+        let ret = f();
+        // SAFETY: This is what the thread had before.
+        unsafe { bindings::aio_path_leave(&saved) };
+        ret
+    }
+}
+
+/// Flags and mode of an open, known to be good.
+#[derive(Clone, Copy)]
+pub(crate) struct OpenHow {
+    flags: u32,
+    mode: u32,
+}
+
+impl OpenHow {
+    /// Fails with `EINVAL` if a flag is unknown, or flags contradict each other. As in `openat(2)`
+    /// the mode only counts where a file may be created.
+    pub(crate) fn new(flags: u32, mode: u32) -> Result<Self> {
+        let mut how = Self { flags, mode };
+        // SAFETY: `how.flags` is a valid local. Adds `O_LARGEFILE` where the running task has it
+        // implied.
+        to_result(unsafe { bindings::aio_open_check(&mut how.flags, mode) })?;
+        Ok(how)
+    }
+
+    /// Whether an empty name stands for the directory itself.
+    pub(crate) fn empty_name_is_one(self) -> bool {
+        self.flags & bindings::O_EMPTYPATH != 0
+    }
+}
+
+/// A file that was opened, and is in no descriptor table.
+///
+/// # Invariants
+///
+/// A counted reference.
+pub(crate) struct OpenedFile(NonNull<bindings::file>);
+
+impl OpenedFile {
+    fn from_c(file: *mut bindings::file) -> Result<Self> {
+        let file = kernel::error::from_err_ptr(file)?;
+        // INVARIANT: C hands over the reference.
+        NonNull::new(file).map(Self).ok_or(EINVAL)
+    }
+}
+
+impl Drop for OpenedFile {
+    fn drop(&mut self) {
+        // SAFETY: By the invariants.
+        unsafe { bindings::aio_fput(self.0.as_ptr()) };
+    }
+}
+
+/// Opens a file in the submitter, if that need not wait: fails with `EAGAIN` otherwise, and then
+/// the name can be used again.
+pub(crate) fn openat_at_once(fd: c_int, name: &mut Name, how: OpenHow) -> Result<OpenedFile> {
+    // SAFETY: By the invariants of `Name`.
+    let file = unsafe { bindings::aio_openat(fd, &mut name.name, how.flags, how.mode, true) };
+    OpenedFile::from_c(file)
+}
+
+/// Opens a file in a worker; uses up the name.
+pub(crate) fn openat(
+    _paths: &InPathContext,
+    dir: DirFd,
+    name: &mut Name,
+    how: OpenHow,
+) -> Result<OpenedFile> {
+    // SAFETY: By the invariants of `Name`; `_paths` shows that the directory's number is known.
+    let file = unsafe { bindings::aio_openat(dir.0, &mut name.name, how.flags, how.mode, false) };
+    OpenedFile::from_c(file)
+}
+
+/// Removes a file, or a directory, in a worker; uses up the name.
+pub(crate) fn unlinkat(
+    _paths: &InPathContext,
+    dir: DirFd,
+    name: &mut Name,
+    rmdir: bool,
+) -> Result<isize> {
+    // SAFETY: As in `openat()`.
+    to_result(unsafe { bindings::aio_unlinkat(dir.0, &mut name.name, rmdir) })?;
+    Ok(0)
+}
+
+/// Gives a file another name in a worker; uses up the names.
+pub(crate) fn renameat(
+    _paths: &InPathContext,
+    [from_dir, to_dir]: [DirFd; 2],
+    from: &mut Name,
+    to: &mut Name,
+    flags: u32,
+) -> Result<isize> {
+    // SAFETY: As in `openat()`.
+    to_result(unsafe {
+        bindings::aio_renameat(from_dir.0, &mut from.name, to_dir.0, &mut to.name, flags)
+    })?;
+    Ok(0)
+}
+
+/// A descriptor that is reserved in the table of the task that submitted the request.
+///
+/// # Invariants
+///
+/// `files` is a counted reference to that table, and `fd` is reserved in it.
+pub(crate) struct Descriptor {
+    files: NonNull<bindings::files_struct>,
+    fd: u32,
+}
+
+// SAFETY: C locks the table, and any thread may give back the reference.
+unsafe impl Send for Descriptor {}
+
+impl Descriptor {
+    /// Reserves one, under the running task's `RLIMIT_NOFILE`: fails with `EMFILE`, or `ENOMEM`.
+    pub(crate) fn reserve(how: OpenHow) -> Result<Self> {
+        let mut fd = 0;
+        // SAFETY: `fd` is a valid local; called by a user's task, which has a table.
+        let files = unsafe { bindings::aio_fd_reserve(how.flags, &mut fd) };
+        let files = kernel::error::from_err_ptr(files)?;
+        // INVARIANT: C hands over the reference and the descriptor.
+        Ok(Self {
+            files: NonNull::new(files).ok_or(EMFILE)?,
+            fd,
+        })
+    }
+
+    /// Puts a file there, and returns the descriptor. Fails with `ECANCELED` if nobody has the
+    /// table any more.
+    pub(crate) fn install(self, file: OpenedFile) -> Result<isize> {
+        let fd = self.fd;
+        // SAFETY: By the invariants.
+        let res = unsafe { bindings::aio_fd_install(self.files.as_ptr(), fd, file.0.as_ptr()) };
+        // On failure both are given back by their destructors.
+        to_result(res)?;
+        core::mem::forget(file);
+        let table = core::mem::ManuallyDrop::new(self);
+        // SAFETY: By the invariants, which end here; the descriptor is in use now.
+        unsafe { bindings::put_files_struct(table.files.as_ptr()) };
+        Ok(fd as isize)
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: By the invariants, which end here.
+        unsafe { bindings::aio_fd_unreserve(self.files.as_ptr(), self.fd) };
+    }
+}
+
+/// What a renameat is told by a structure in user memory.
+pub(crate) struct RenameInfo {
+    pub(crate) olddirfd: i64,
+    pub(crate) oldpath: u64,
+    pub(crate) newdirfd: i64,
+    pub(crate) newpath: u64,
+    pub(crate) flags: u64,
+}
+
+impl RenameInfo {
+    /// Copies the structure, which must have the size that it has. Fails with `EINVAL` or `EFAULT`.
+    pub(crate) fn import(ptr: u64, size: u64) -> Result<Self> {
+        if size != core::mem::size_of::<bindings::renameat_info>() as u64 {
+            return Err(EINVAL);
+        }
+        let mut info = bindings::renameat_info::default();
+        // SAFETY: `info` is a valid local; C checks the address.
+        to_result(unsafe { bindings::aio_rename_info_import(&mut info, ptr) })?;
+        Ok(Self {
+            olddirfd: info.olddirfd,
+            oldpath: info.oldpath,
+            newdirfd: info.newdirfd,
+            newpath: info.newpath,
+            flags: info.flags,
+        })
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// The user's request.
+
+/// The kernel's copy of an iocb.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Iocb {
+    pub(crate) opcode: u32,
+    pub(crate) fd: c_int,
+    pub(crate) buf: u64,
+    pub(crate) nbytes: u64,
+    pub(crate) offset: i64,
+    pub(crate) rw_flags: u32,
+    pub(crate) flags: u32,
+    /// Priority, if the iocb has one.
+    pub(crate) reqprio: Option<i16>,
+}
+
+impl Iocb {
+    pub(crate) const FSYNC: u32 = bindings::IOCB_CMD_FSYNC;
+    pub(crate) const FDSYNC: u32 = bindings::IOCB_CMD_FDSYNC;
+    pub(crate) const OPENAT: u32 = bindings::IOCB_CMD_OPENAT;
+    pub(crate) const UNLINKAT: u32 = bindings::IOCB_CMD_UNLINKAT;
+    pub(crate) const READAHEAD: u32 = bindings::IOCB_CMD_READAHEAD;
+    pub(crate) const RENAMEAT: u32 = bindings::IOCB_CMD_RENAMEAT;
+
+    fn from_c(iocb: &bindings::iocb) -> Self {
+        Self {
+            opcode: iocb.aio_lio_opcode.into(),
+            fd: iocb.aio_fildes as c_int,
+            buf: iocb.aio_buf,
+            nbytes: iocb.aio_nbytes,
+            offset: iocb.aio_offset,
+            rw_flags: iocb.aio_rw_flags as u32,
+            flags: iocb.aio_flags,
+            reqprio: (iocb.aio_flags & bindings::IOCB_FLAG_IOPRIO != 0).then_some(iocb.aio_reqprio),
+        }
+    }
+
+    /// Fails with `EINVAL` if there are flags that nobody knows. The opcodes that there have always
+    /// been ignore them.
+    pub(crate) fn check_flags(&self) -> Result {
+        const KNOWN: u32 = bindings::IOCB_FLAG_RESFD | bindings::IOCB_FLAG_IOPRIO;
+
+        match self.opcode {
+            Self::FSYNC | Self::FDSYNC => Ok(()),
+            _ if self.flags & !KNOWN == 0 => Ok(()),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// The I/O priority of the request: its own, if the caller may have it, or the caller's.
+    pub(crate) fn ioprio(&self) -> Result<u16> {
+        let prio = match self.reqprio {
+            // SAFETY: Called by the submitter.
+            Some(prio) => to_result(unsafe { bindings::ioprio_check_cap(c_int::from(prio)) })
+                .map(|()| c_int::from(prio))?,
+            // SAFETY: As above.
+            None => unsafe { bindings::aio_current_ioprio() },
+        };
+        Ok(prio as u16)
     }
 }
 
@@ -793,11 +1427,13 @@ pub(crate) unsafe extern "C" fn aio_thread_rw(
         return EINVAL.to_errno();
     };
     // INVARIANT: The caller promises it.
-    let submission = Submission {
-        iocb,
+    let submission = RwSubmission {
+        base: Submission {
+            iocb,
+            _submit: PhantomData,
+        },
         kiocb,
         dir: Direction::from_c(dir),
-        _submit: PhantomData,
     };
     // INVARIANT: The completion reference, which this request came with, keeps it valid. C submits
     // a request once, so this is the only one.
@@ -814,6 +1450,85 @@ pub(crate) unsafe extern "C" fn aio_thread_rw(
     }
 }
 
+/// Submits a request of a threaded context that is no read, write or poll.
+///
+/// Returns 0 if an event has come or is going to come, otherwise a negative error code, and then
+/// nothing is left of the request. `file` is null where the opcode has none.
+///
+/// # Safety
+///
+/// `iocb` must be a request under submission with `file` as its file, and `user` the kernel's copy
+/// of what the user has submitted.
+#[export]
+pub(crate) unsafe extern "C" fn aio_thread_submit(
+    iocb: *mut bindings::aio_kiocb,
+    file: *mut bindings::file,
+    user: *const bindings::iocb,
+) -> c_int {
+    let Some(iocb) = NonNull::new(iocb) else {
+        return EINVAL.to_errno();
+    };
+    // INVARIANT: The caller promises it.
+    let submission = Submission {
+        iocb,
+        _submit: PhantomData,
+    };
+    // INVARIANT: As in `aio_thread_rw()`.
+    let completion = Completion(iocb);
+    // INVARIANT: The caller promises it.
+    let file = NonNull::new(file).map(RequestFile);
+    // SAFETY: The caller promises that it is valid.
+    let user = Iocb::from_c(unsafe { &*user });
+    match ops::submit(submission, completion, &user, file) {
+        Ok(()) => 0,
+        Err(e) => e.to_errno(),
+    }
+}
+
+/// Submits a poll of a file that has more than one wait queue.
+///
+/// Returns as [`aio_thread_submit`].
+///
+/// # Safety
+///
+/// `iocb` must be a request under submission with `file` as its file.
+#[export]
+pub(crate) unsafe extern "C" fn aio_thread_poll(
+    iocb: *mut bindings::aio_kiocb,
+    file: *mut bindings::file,
+    events: u32,
+) -> c_int {
+    let (Some(iocb), Some(file)) = (NonNull::new(iocb), NonNull::new(file)) else {
+        return EINVAL.to_errno();
+    };
+    // INVARIANT: The caller promises it.
+    let submission = Submission {
+        iocb,
+        _submit: PhantomData,
+    };
+    // INVARIANT: As in `aio_thread_rw()`.
+    let completion = Completion(iocb);
+    // INVARIANT: The caller promises it.
+    match poll::submit(submission, completion, RequestFile(file), events) {
+        Ok(()) => 0,
+        Err(e) => e.to_errno(),
+    }
+}
+
+/// A wait queue on which a request waits was woken. May be called in any context.
+///
+/// # Safety
+///
+/// `request` must be what `WaitQueues::arm()` was called with, and its entry on the queue, whose
+/// lock is held.
+#[export]
+pub(crate) unsafe extern "C" fn aio_thread_wake(request: *mut c_void) {
+    // SAFETY: The entry leaves the queue, under its lock, before the request is completed, which is
+    // before the references to it are given back.
+    let request = unsafe { ArcBorrow::from_raw(request.cast::<Request>().cast_const()) };
+    crate::executor::wake(request);
+}
+
 /// Borrows the request object that C knows as `request`.
 ///
 /// # Safety
@@ -824,7 +1539,7 @@ unsafe fn borrow<'a>(request: *mut c_void) -> ArcBorrow<'a, Request> {
     unsafe { <Arc<Request> as ForeignOwnable>::borrow(request) }
 }
 
-/// Hands a request to the workers.
+/// Takes over a request that is ready for it, in the queue or as one that waits to be woken.
 ///
 /// # Safety
 ///
@@ -832,7 +1547,7 @@ unsafe fn borrow<'a>(request: *mut c_void) -> ArcBorrow<'a, Request> {
 #[export]
 pub(crate) unsafe extern "C" fn aio_thread_enqueue(request: *mut c_void) {
     // SAFETY: The caller promises it.
-    crate::executor::enqueue(unsafe { borrow(request) }.into());
+    crate::executor::publish(unsafe { borrow(request) });
 }
 
 /// Cancels a request. Returns 0, or `-EAGAIN` if it is about to complete.

@@ -9,6 +9,7 @@
 #include <linux/compat.h>
 #include <linux/cred.h>
 #include <linux/debugfs.h>
+#include <linux/file.h>
 #include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/iocontext.h>
@@ -18,6 +19,7 @@
 #include <linux/memcontrol.h>
 #include <linux/percpu.h>
 #include <linux/pid.h>
+#include <linux/poll.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
@@ -27,6 +29,9 @@
 #include <linux/workqueue.h>
 #ifdef CONFIG_X86_INTEL_MEMORY_PROTECTION_KEYS
 #include <asm/pkru.h>
+#endif
+#ifdef CONFIG_NET
+#include <net/sock.h>
 #endif
 
 #include "../internal.h"
@@ -131,6 +136,26 @@ bool aio_is_submitter(const struct task_struct *task)
 }
 
 /**
+ * aio_acting_for - whom the running task acts for
+ *
+ * As aio_get_task(), without a reference.
+ *
+ * Context: Under rcu_read_lock(), which keeps the task.
+ * Return: the task, or NULL if the submitter is gone or has other credentials.
+ */
+struct task_struct *aio_acting_for(void)
+{
+	const struct aio_task *aio = current->aio_task;
+	struct task_struct *task;
+
+	if (!aio)
+		return current;
+
+	task = pid_task(aio->pid, PIDTYPE_PID);
+	return task && aio_is_submitter(task) ? task : NULL;
+}
+
+/**
  * aio_get_task - whom the running task acts for
  *
  * That is the running task itself, unless it is a worker with a request. A
@@ -144,18 +169,12 @@ bool aio_is_submitter(const struct task_struct *task)
  */
 struct task_struct *aio_get_task(void)
 {
-	const struct aio_task *aio = current->aio_task;
 	struct task_struct *task;
 
-	if (!aio)
-		return get_task_struct(current);
-
 	rcu_read_lock();
-	task = pid_task(aio->pid, PIDTYPE_PID);
-	if (task && aio_is_submitter(task))
+	task = aio_acting_for();
+	if (task)
 		get_task_struct(task);
-	else
-		task = NULL;
 	rcu_read_unlock();
 	return task;
 }
@@ -221,6 +240,7 @@ void aio_task_capture(struct aio_task *task)
 	task->tgid = get_task_pid(current, PIDTYPE_TGID);
 	task->cred = get_current_cred();
 	task->fsize = rlimit(RLIMIT_FSIZE);
+	task->dir = NULL;
 }
 
 void aio_task_release(struct aio_task *task)
@@ -407,12 +427,13 @@ void aio_worker_kill(struct task_struct *worker)
  * descriptors, whether it is a kernel thread. Control files have no pages, or
  * are in a file system that is known here.
  */
-static bool aio_control_file(const struct inode *inode)
+bool aio_control_file(const struct inode *inode)
 {
 	if (inode->i_mapping->a_ops == &empty_aops)
 		return true;
 
 	switch (inode->i_sb->s_magic) {
+	case BPF_FS_MAGIC:
 	case CGROUP_SUPER_MAGIC:
 	case CGROUP2_SUPER_MAGIC:
 	case CONFIGFS_MAGIC:
@@ -452,6 +473,15 @@ static bool aio_worker_may(const struct file *file)
 
 static bool aio_force_worker;
 
+/*
+ * Whether IOCB_NOWAIT has a meaning for a file. A FIFO is read and written by
+ * the code of pipe(2), which sets the mode that a FIFO lacks.
+ */
+static bool aio_knows_nowait(const struct file *file)
+{
+	return file->f_mode & FMODE_NOWAIT || file->f_op == &pipefifo_fops;
+}
+
 static bool has_iter_op(const struct file *file, int dir)
 {
 	return dir == READ ? file->f_op->read_iter : file->f_op->write_iter;
@@ -460,6 +490,20 @@ static bool has_iter_op(const struct file *file, int dir)
 static bool has_plain_op(const struct file *file, int dir)
 {
 	return dir == READ ? !!file->f_op->read : !!file->f_op->write;
+}
+
+/* How much a socket wants to have before a read is over. */
+static int aio_sock_lowat(struct file *file)
+{
+#ifdef CONFIG_NET
+	if (S_ISSOCK(file_inode(file)->i_mode)) {
+		struct socket *sock = sock_from_file(file);
+
+		if (sock && sock->sk)
+			return READ_ONCE(sock->sk->sk_rcvlowat);
+	}
+#endif
+	return 0;
 }
 
 /**
@@ -473,7 +517,7 @@ static bool has_plain_op(const struct file *file, int dir)
  */
 int aio_rw_way(const struct kiocb *rw, int dir)
 {
-	const struct file *file = rw->ki_filp;
+	struct file *file = rw->ki_filp;
 	const struct inode *inode = file_inode(file);
 	bool stream = aio_rw_is_stream(rw);
 	bool nonblock = stream && (file->f_flags & O_NONBLOCK);
@@ -505,8 +549,10 @@ int aio_rw_way(const struct kiocb *rw, int dir)
 	if (nonblock || (rw->ki_flags & IOCB_NOWAIT))
 		return AIO_WAY_CALLER;
 
-	if (READ_ONCE(aio_force_worker) || !iter_op ||
-	    !(file->f_mode & FMODE_NOWAIT))
+	if (READ_ONCE(aio_force_worker) || !iter_op || !aio_knows_nowait(file))
+		return AIO_WAY_WORKER;
+	/* Less than SO_RCVLOWAT is what a try would be content with. */
+	if (dir == READ && aio_sock_lowat(file) > 1)
 		return AIO_WAY_WORKER;
 
 	if (stream)
@@ -623,7 +669,7 @@ ssize_t aio_rw_nowait(struct kiocb *rw, struct iov_iter *iter, int dir)
 }
 
 /**
- * aio_rw_blocking - read or write in a worker
+ * aio_rw_worker - read or write in a worker
  * @file: the request's file
  * @pos: where to start
  * @flags: the kiocb's flags as they were prepared
@@ -631,6 +677,7 @@ ssize_t aio_rw_nowait(struct kiocb *rw, struct iov_iter *iter, int dir)
  * @write_stream: the kiocb's write stream
  * @iter: the buffers
  * @dir: %READ or %WRITE
+ * @nowait: only as far as that does not block, see aio_rw_nowait()
  *
  * The kiocb is a synchronous one of its own: one of aio could be handed to a
  * driver that queues it.
@@ -638,8 +685,9 @@ ssize_t aio_rw_nowait(struct kiocb *rw, struct iov_iter *iter, int dir)
  * Context: A worker that acts for the submitter. Sleeps.
  * Return: bytes or an error.
  */
-ssize_t aio_rw_blocking(struct file *file, loff_t pos, int flags, u16 ioprio,
-			u8 write_stream, struct iov_iter *iter, int dir)
+ssize_t aio_rw_worker(struct file *file, loff_t pos, int flags, u16 ioprio,
+		      u8 write_stream, struct iov_iter *iter, int dir,
+		      bool nowait)
 {
 	struct kiocb rw;
 
@@ -648,7 +696,8 @@ ssize_t aio_rw_blocking(struct file *file, loff_t pos, int flags, u16 ioprio,
 	rw.ki_flags = flags & ~(IOCB_AIO_RW | IOCB_EVENTFD | IOCB_NOWAIT);
 	rw.ki_ioprio = ioprio;
 	rw.ki_write_stream = write_stream;
-	return aio_rw_once(&rw, iter, dir);
+	return nowait ? aio_rw_nowait(&rw, iter, dir) :
+			aio_rw_once(&rw, iter, dir);
 }
 
 /**
@@ -674,17 +723,69 @@ bool aio_rw_at_end(const struct kiocb *rw, int dir)
 
 /**
  * aio_rw_resume_flags - flags for a worker that goes on with a transfer
- * @rw: the kiocb, after it has moved some bytes
+ * @file: what is read or written, after some bytes were moved
  *
  * A blocking call that has sent something to a socket tells so instead of
  * raising %SIGPIPE when the peer goes away.
  *
- * Context: The submitting task.
+ * Context: Any.
  * Return: flags that the worker has to use beside its own.
  */
-int aio_rw_resume_flags(const struct kiocb *rw)
+int aio_rw_resume_flags(const struct file *file)
 {
-	return S_ISSOCK(file_inode(rw->ki_filp)->i_mode) ? IOCB_NOSIGNAL : 0;
+	return S_ISSOCK(file_inode(file)->i_mode) ? IOCB_NOSIGNAL : 0;
+}
+
+/**
+ * aio_rw_events - what to wait for where a read or write would block
+ * @rw: the prepared kiocb
+ * @dir: %READ or %WRITE
+ *
+ * A socket with a time limit is left to a worker, whose call knows about it.
+ *
+ * Context: The submitting task.
+ * Return: events that tell that it is worth trying again, 0 if the file has no
+ * such.
+ */
+u32 aio_rw_events(const struct kiocb *rw, int dir)
+{
+	struct file *file = rw->ki_filp;
+	__poll_t events;
+
+	if (!aio_rw_is_stream(rw) || !file->f_op->poll)
+		return 0;
+#ifdef CONFIG_NET
+	if (S_ISSOCK(file_inode(file)->i_mode)) {
+		struct socket *sock = sock_from_file(file);
+
+		if (!sock || !sock->sk ||
+		    (dir == READ ? sock_rcvtimeo(sock->sk, false) :
+				   sock_sndtimeo(sock->sk, false)) !=
+		    MAX_SCHEDULE_TIMEOUT)
+			return 0;
+	}
+#endif
+	events = dir == READ ? EPOLLIN | EPOLLRDNORM : EPOLLOUT | EPOLLWRNORM;
+	return (__force u32)(events | EPOLLERR | EPOLLHUP);
+}
+
+bool aio_has_fsync(const struct file *file)
+{
+	return file->f_op->fsync;
+}
+
+int aio_current_ioprio(void)
+{
+	return get_current_ioprio();
+}
+
+/* In a worker the file is closed on return, not some time afterwards. */
+void aio_fput(struct file *file)
+{
+	if (current->flags & PF_KTHREAD)
+		__fput_sync(file);
+	else
+		fput(file);
 }
 
 /**
@@ -700,37 +801,101 @@ bool aio_rw_is_stream(const struct kiocb *rw)
 	return !S_ISREG(mode) && !S_ISBLK(mode);
 }
 
-static DEFINE_PER_CPU(long [AIO_STAT_NR], aio_thread_stats);
+struct aio_thread_stats {
+	long stat[AIO_STAT_NR];
+	long ran[AIO_OP_NR][AIO_RAN_NR];
+};
+
+static DEFINE_PER_CPU(struct aio_thread_stats, aio_thread_stats);
 
 void aio_thread_count(enum aio_thread_stat stat, long nr)
 {
-	this_cpu_add(aio_thread_stats[stat], nr);
+	this_cpu_add(aio_thread_stats.stat[stat], nr);
+}
+
+void aio_thread_count_ran(enum aio_thread_op op, enum aio_thread_ran ran,
+			  long nr)
+{
+	this_cpu_add(aio_thread_stats.ran[op][ran], nr);
+}
+
+bool aio_thread_force_worker(void)
+{
+	return READ_ONCE(aio_force_worker);
+}
+
+static const char * const ran_names[AIO_RAN_NR] = {
+	[AIO_RAN_AT_ONCE]	= "at_once",
+	[AIO_RAN_NATIVE]	= "native",
+	[AIO_RAN_ARMED]		= "armed",
+	[AIO_RAN_WORKER]	= "worker",
+	[AIO_RAN_SUBMITTER]	= "submitter",
+};
+
+static long ran_sum(int op, int ran)
+{
+	long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += per_cpu(aio_thread_stats.ran[op][ran], cpu);
+	return sum;
 }
 
 static int stats_show(struct seq_file *m, void *unused)
 {
 	static const char * const names[AIO_STAT_NR] = {
-		[AIO_STAT_AT_ONCE]	= "at_once",
-		[AIO_STAT_NATIVE]	= "native",
-		[AIO_STAT_WORKER]	= "worker",
-		[AIO_STAT_SUBMITTER]	= "submitter",
 		[AIO_STAT_CANCELLED]	= "cancelled",
 		[AIO_STAT_QUEUED]	= "queued",
 		[AIO_STAT_RUNNING]	= "running",
+		[AIO_STAT_WAITING]	= "waiting",
 		[AIO_STAT_OBJECTS]	= "objects",
 	};
-	int i, cpu;
+	int i, op, cpu;
+	long sum;
 
+	for (i = 0; i < AIO_RAN_NR; i++) {
+		for (sum = 0, op = 0; op < AIO_OP_NR; op++)
+			sum += ran_sum(op, i);
+		seq_printf(m, "%s %ld\n", ran_names[i], sum);
+	}
 	for (i = 0; i < AIO_STAT_NR; i++) {
-		long sum = 0;
-
+		sum = 0;
 		for_each_possible_cpu(cpu)
-			sum += per_cpu(aio_thread_stats[i], cpu);
+			sum += per_cpu(aio_thread_stats.stat[i], cpu);
 		seq_printf(m, "%s %ld\n", names[i], sum);
 	}
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(stats);
+
+static int ops_show(struct seq_file *m, void *unused)
+{
+	static const char * const names[AIO_OP_NR] = {
+		[AIO_OP_READ]		= "read",
+		[AIO_OP_WRITE]		= "write",
+		[AIO_OP_FSYNC]		= "fsync",
+		[AIO_OP_POLL]		= "poll",
+		[AIO_OP_OPENAT]		= "openat",
+		[AIO_OP_UNLINKAT]	= "unlinkat",
+		[AIO_OP_READAHEAD]	= "readahead",
+		[AIO_OP_RENAMEAT]	= "renameat",
+	};
+	int op, i;
+
+	seq_puts(m, "op");
+	for (i = 0; i < AIO_RAN_NR; i++)
+		seq_printf(m, " %s", ran_names[i]);
+	seq_putc(m, '\n');
+	for (op = 0; op < AIO_OP_NR; op++) {
+		seq_puts(m, names[op]);
+		for (i = 0; i < AIO_RAN_NR; i++)
+			seq_printf(m, " %ld", ran_sum(op, i));
+		seq_putc(m, '\n');
+	}
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(ops);
 
 struct workqueue_struct *aio_thread_wq;
 struct workqueue_struct *aio_cancel_wq;
@@ -754,6 +919,7 @@ static int __init aio_thread_init(void)
 
 	dir = debugfs_create_dir("aio_thread", NULL);
 	debugfs_create_file("stats", 0444, dir, NULL, &stats_fops);
+	debugfs_create_file("ops", 0444, dir, NULL, &ops_fops);
 	debugfs_create_bool("force_worker", 0600, dir, &aio_force_worker);
 	return 0;
 }

@@ -11,6 +11,7 @@ use kernel::{
         SpinLockIrq, //
     },
     task::Task,
+    warn_on,
     workqueue::{
         new_work,
         Work, //
@@ -20,19 +21,37 @@ use kernel::{
 use crate::{
     ffi::{
         Completion,
-        Stat, //
+        Ran,
+        RequestFile,
+        Stat,
+        Submission,
+        WaitQueues, //
     },
     identity::Identity,
-    ops::rw::Rw,
+    ops::{
+        Kind,
+        Op,
+        Operation, //
+    },
     state::State, //
 };
 
 /// What is to be done, and the right to say that it is done.
 pub(crate) struct Job {
     /// The operation.
-    pub(crate) op: Rw,
+    pub(crate) op: Op,
     /// Who has this completes the request.
     pub(crate) completion: Completion,
+}
+
+/// What comes back of a request that cannot wait for a file.
+pub(crate) struct Unarmed<'a> {
+    /// The job that it was given.
+    pub(crate) job: Option<Job>,
+    /// Its submission.
+    pub(crate) submission: Submission<'a>,
+    /// Why it cannot.
+    pub(crate) error: Error,
 }
 
 /// The states of requests, as they are used here.
@@ -43,40 +62,111 @@ pub(crate) type RequestState = State<ARef<Task>, Job>;
 pub(crate) struct Request {
     #[pin]
     pub(crate) work: Work<Self>,
-    /// Innermost of the locks that are taken here: `ctx_lock`, then this one, then the worker's
-    /// `siglock` to kill it.
+    /// Innermost of the locks that are taken here: `ctx_lock` or that of a wait queue, then this
+    /// one, then the worker's `siglock` to kill it, or the lock of the pool of workers.
     #[pin]
     pub(crate) state: SpinLockIrq<RequestState>,
     /// Whom the worker acts for.
     #[pin]
     pub(crate) identity: Identity,
+    /// Where it waits without a worker, if it can.
+    pub(crate) wait: Option<WaitQueues>,
     _counted: Counted,
 }
 
 impl Request {
     /// Makes an object for a request of the running task. Charged to its memory cgroup.
-    pub(crate) fn new(ioprio: u16) -> Result<Arc<Self>> {
+    pub(crate) fn new(ioprio: u16, wait: Option<WaitQueues>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 work <- new_work!("aio_thread::Request"),
                 state <- new_spinlock_irq!(State::New, "aio_thread::Request::state"),
                 identity <- Identity::capture(ioprio),
+                wait,
                 _counted: Counted::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )
     }
 
+    /// Hands a job of the running task to the workers.
+    pub(crate) fn queue(
+        submission: Submission<'_>,
+        completion: Completion,
+        op: Op,
+        ioprio: u16,
+    ) -> Result {
+        let request = Self::new(ioprio, None)?;
+        request.queue_job(submission, Job { op, completion });
+        Ok(())
+    }
+
+    /// Gives an object that nobody knows yet its job, and queues it.
+    pub(crate) fn queue_job(self: Arc<Self>, submission: Submission<'_>, job: Job) {
+        let queued = self.state.lock().queue(job);
+        warn_on!(queued.is_err());
+        submission.attach(self);
+        submission.queue();
+    }
+
+    /// Gives an object that nobody knows yet its job, and puts it on the wait queues of `file`. If
+    /// that does not work, everything comes back, and the object is attached.
+    pub(crate) fn arm<'a>(
+        self: Arc<Self>,
+        submission: Submission<'a>,
+        job: Job,
+        file: &RequestFile,
+    ) -> Option<Unarmed<'a>> {
+        let kind = job.kind();
+        submission.attach(self.clone());
+        let Some(wait) = &self.wait else {
+            return Some(Unarmed {
+                job: Some(job),
+                submission,
+                error: EINVAL,
+            });
+        };
+        let armed = self.state.lock().arm(job);
+        warn_on!(armed.is_err());
+        match wait.arm(&self, file) {
+            Ok(ready) => {
+                if ready {
+                    // There may be no other wake.
+                    self.state.lock().wake();
+                }
+                Ran::Armed.count(kind, 1);
+                submission.queue();
+                None
+            }
+            Err(error) => {
+                wait.disarm();
+                Some(Unarmed {
+                    job: self.state.lock().take_back(),
+                    submission,
+                    error,
+                })
+            }
+        }
+    }
+
     /// The file's own asynchronous path would have to block: the request becomes a queued one.
     ///
     /// Returns false if it is not on that path. May be called in any context.
     pub(crate) fn retry(&self) -> bool {
-        let retry = self.state.lock().retry();
-        if retry {
+        let mut state = self.state.lock();
+        let retry = state.retry();
+        if let (true, State::Queued(job)) = (retry, &*state) {
             // It is the worker's now, and counted there.
-            Stat::Native.add(-1);
+            Ran::Native.count(job.kind(), -1);
         }
         retry
+    }
+}
+
+impl Job {
+    /// For what it is counted.
+    pub(crate) fn kind(&self) -> Kind {
+        self.op.kind()
     }
 }
 

@@ -3,12 +3,8 @@
 //! The states of a request, apart from everything that makes it hard to test.
 //!
 //! [`State`] owns the request's job, which holds the one right to complete it, and gives it away at
-//! most once: to the worker that starts it, to the worker that finds it cancelled, or back to
-//! `io_submit()`. So no order of calls can complete a request twice.
-//!
-//! A request that waits on wait queues without a thread is going to be one more state beside
-//! [`State::Queued`]: it owns the job too, is cancelled in the same way, and goes to `Queued` when
-//! it is woken.
+//! most once at a time: to the worker that starts it, to the worker that finds it cancelled, or
+//! back to `io_submit()`. So no order of calls can complete a request twice.
 
 /// Where a request is in its life. `W` stands for a worker, `J` for the job.
 pub(crate) enum State<W, J> {
@@ -16,6 +12,15 @@ pub(crate) enum State<W, J> {
     New,
     /// Tried on the file's own asynchronous path, which may complete it at any time.
     Native(J),
+    /// Being put on wait queues by `io_submit()`; these may wake it already.
+    Arming {
+        /// What is to be done once it is woken.
+        job: J,
+        /// Whether it was woken.
+        woken: bool,
+    },
+    /// On wait queues, without a thread.
+    Armed(J),
     /// Waiting for a worker.
     Queued(J),
     /// Cancelled before a worker had it; the next to look at it has to complete it.
@@ -26,6 +31,9 @@ pub(crate) enum State<W, J> {
         worker: W,
         /// Whether that was done.
         killed: bool,
+        /// Whether a wait queue has woken the request since it started: it may have missed what it
+        /// is waiting for.
+        woken: bool,
     },
     /// The job is gone; the event is on its way or out.
     Done,
@@ -41,10 +49,22 @@ pub(crate) enum Start<J> {
     Nothing,
 }
 
+/// What a worker has to do with a request that is not ready.
+pub(crate) enum Rearm<J> {
+    /// Nothing: it waits, and may be somebody else's already.
+    Waiting,
+    /// Try again, it was woken in between.
+    Again(J),
+    /// Finish it, it was cancelled.
+    Killed(J),
+}
+
 /// What the one who cancels has to do.
 pub(crate) enum Cancel<'a, W> {
-    /// Take it out of the queue.
+    /// Take it out of the queue, and have it completed.
     Dequeue,
+    /// Have it completed.
+    Disarm,
     /// Kill its worker, before the lock is released.
     Kill(&'a W),
     /// Nothing, that was done before.
@@ -54,86 +74,141 @@ pub(crate) enum Cancel<'a, W> {
 }
 
 impl<W, J> State<W, J> {
-    /// `io_submit()` has tried nothing, or without success: the request is for a worker.
-    pub(crate) fn queue(&mut self, job: J) -> Result<(), J> {
-        match self {
-            State::New => {
-                *self = State::Queued(job);
-                Ok(())
+    /// Moves to another state if `f` has one for what the present one owns.
+    fn step<R>(&mut self, f: impl FnOnce(Self) -> Result<(Self, R), Self>) -> Option<R> {
+        match f(core::mem::replace(self, State::Done)) {
+            Ok((next, ret)) => {
+                *self = next;
+                Some(ret)
             }
-            _ => Err(job),
-        }
-    }
-
-    /// `io_submit()` is going to try the file's own asynchronous path.
-    pub(crate) fn go_native(&mut self, job: J) -> Result<(), J> {
-        match self {
-            State::New => {
-                *self = State::Native(job);
-                Ok(())
-            }
-            _ => Err(job),
-        }
-    }
-
-    /// The asynchronous path has given the request back to `io_submit()`.
-    pub(crate) fn take_back(&mut self) -> Option<J> {
-        match core::mem::replace(self, State::New) {
-            State::Native(job) => Some(job),
-            other => {
-                *self = other;
+            Err(same) => {
+                *self = same;
                 None
             }
         }
     }
 
+    /// `io_submit()` has tried nothing, or without success: the request is for a worker.
+    pub(crate) fn queue(&mut self, job: J) -> Result<(), J> {
+        self.leave_new(job, State::Queued)
+    }
+
+    /// `io_submit()` is going to try the file's own asynchronous path.
+    pub(crate) fn go_native(&mut self, job: J) -> Result<(), J> {
+        self.leave_new(job, State::Native)
+    }
+
+    /// `io_submit()` is going to put the request on wait queues.
+    pub(crate) fn arm(&mut self, job: J) -> Result<(), J> {
+        self.leave_new(job, |job| State::Arming { job, woken: false })
+    }
+
+    fn leave_new(&mut self, job: J, next: impl FnOnce(J) -> Self) -> Result<(), J> {
+        match self {
+            State::New => {
+                *self = next(job);
+                Ok(())
+            }
+            _ => Err(job),
+        }
+    }
+
+    /// The asynchronous path or the wait queues have given the request back to `io_submit()`.
+    pub(crate) fn take_back(&mut self) -> Option<J> {
+        self.step(|state| match state {
+            State::Native(job) | State::Arming { job, .. } => Ok((State::New, job)),
+            other => Err(other),
+        })
+    }
+
     /// The asynchronous path would have to block. Returns whether the request is queued now.
     pub(crate) fn retry(&mut self) -> bool {
-        match core::mem::replace(self, State::New) {
-            State::Native(job) => {
-                *self = State::Queued(job);
-                true
+        self.step(|state| match state {
+            State::Native(job) => Ok((State::Queued(job), ())),
+            other => Err(other),
+        })
+        .is_some()
+    }
+
+    /// From now on the request can be found by whoever cancels. Returns whether it is to be put in
+    /// the queue; otherwise it waits to be woken.
+    pub(crate) fn publish(&mut self) -> bool {
+        let queue = self.step(|state| match state {
+            State::Arming { job, woken: true } => Ok((State::Queued(job), true)),
+            State::Arming { job, woken: false } => Ok((State::Armed(job), false)),
+            other => Err(other),
+        });
+        queue.unwrap_or(true)
+    }
+
+    /// A wait queue tells that something has changed. Returns whether the request is to be put in
+    /// the queue.
+    pub(crate) fn wake(&mut self) -> bool {
+        match self {
+            State::Arming { woken, .. } | State::Running { woken, .. } => {
+                *woken = true;
+                return false;
             }
-            other => {
-                *self = other;
-                false
-            }
+            _ => {}
         }
+        self.step(|state| match state {
+            State::Armed(job) => Ok((State::Queued(job), ())),
+            other => Err(other),
+        })
+        .is_some()
     }
 
     /// A worker has taken the request from its queue.
     pub(crate) fn start(&mut self, worker: W) -> Start<J> {
-        match core::mem::replace(self, State::Done) {
-            State::Queued(job) => {
-                *self = State::Running {
+        self.step(|state| match state {
+            State::Queued(job) => Ok((
+                State::Running {
                     worker,
                     killed: false,
-                };
-                Start::Run(job)
+                    woken: false,
+                },
+                Start::Run(job),
+            )),
+            State::Cancelled(job) => Ok((State::Done, Start::Cancelled(job))),
+            other => Err(other),
+        })
+        .unwrap_or(Start::Nothing)
+    }
+
+    /// The worker has found the request not ready, and still on its wait queues.
+    pub(crate) fn rearm(&mut self, job: J) -> Rearm<J> {
+        match self {
+            State::Running {
+                killed: false,
+                woken,
+                ..
+            } => {
+                if core::mem::replace(woken, false) {
+                    return Rearm::Again(job);
+                }
+                *self = State::Armed(job);
+                Rearm::Waiting
             }
-            State::Cancelled(job) => Start::Cancelled(job),
-            other => {
-                *self = other;
-                Start::Nothing
-            }
+            _ => Rearm::Killed(job),
         }
     }
 
     /// Somebody wants the request to end.
     pub(crate) fn cancel(&mut self) -> Cancel<'_, W> {
-        if let State::Queued(_) = self {
-            if let State::Queued(job) = core::mem::replace(self, State::Done) {
-                *self = State::Cancelled(job);
-            }
-            return Cancel::Dequeue;
-        }
-        match self {
-            State::Running { worker, killed } if !*killed => {
+        let was_queued = self.step(|state| match state {
+            State::Queued(job) => Ok((State::Cancelled(job), true)),
+            State::Armed(job) => Ok((State::Cancelled(job), false)),
+            other => Err(other),
+        });
+        match (was_queued, self) {
+            (Some(true), _) => Cancel::Dequeue,
+            (Some(false), _) => Cancel::Disarm,
+            (None, State::Running { worker, killed, .. }) if !*killed => {
                 *killed = true;
                 Cancel::Kill(worker)
             }
-            State::Running { .. } | State::Cancelled(_) => Cancel::Already,
-            State::New | State::Native(_) | State::Queued(_) | State::Done => Cancel::TooLate,
+            (None, State::Running { .. } | State::Cancelled(_)) => Cancel::Already,
+            (None, _) => Cancel::TooLate,
         }
     }
 
@@ -157,23 +232,46 @@ mod tests {
 
     type S = State<u32, &'static str>;
 
-    const STATES: usize = 7;
+    fn running(killed: bool, woken: bool) -> S {
+        State::Running {
+            worker: 1,
+            killed,
+            woken,
+        }
+    }
+
+    fn arming(woken: bool) -> S {
+        State::Arming { job: "job", woken }
+    }
+
+    const NEW: usize = 0;
+    const NATIVE: usize = 1;
+    const ARMING: usize = 2;
+    const ARMING_WOKEN: usize = 3;
+    const ARMED: usize = 4;
+    const QUEUED: usize = 5;
+    const CANCELLED: usize = 6;
+    const RUNNING: usize = 7;
+    const RUNNING_WOKEN: usize = 8;
+    const KILLED: usize = 9;
+    const KILLED_WOKEN: usize = 10;
+    const DONE: usize = 11;
+    const STATES: usize = 12;
 
     /// One of each state.
     fn nth(n: usize) -> S {
         match n {
-            0 => State::New,
-            1 => State::Native("job"),
-            2 => State::Queued("job"),
-            3 => State::Cancelled("job"),
-            4 => State::Running {
-                worker: 1,
-                killed: false,
-            },
-            5 => State::Running {
-                worker: 1,
-                killed: true,
-            },
+            NEW => State::New,
+            NATIVE => State::Native("job"),
+            ARMING => arming(false),
+            ARMING_WOKEN => arming(true),
+            ARMED => State::Armed("job"),
+            QUEUED => State::Queued("job"),
+            CANCELLED => State::Cancelled("job"),
+            RUNNING => running(false, false),
+            RUNNING_WOKEN => running(false, true),
+            KILLED => running(true, false),
+            KILLED_WOKEN => running(true, true),
             _ => State::Done,
         }
     }
@@ -181,100 +279,161 @@ mod tests {
     /// Which of `nth()` it is.
     fn number(s: &S) -> usize {
         match s {
-            State::New => 0,
-            State::Native(_) => 1,
-            State::Queued(_) => 2,
-            State::Cancelled(_) => 3,
-            State::Running { killed: false, .. } => 4,
-            State::Running { killed: true, .. } => 5,
-            State::Done => 6,
+            State::New => NEW,
+            State::Native(_) => NATIVE,
+            State::Arming { woken: false, .. } => ARMING,
+            State::Arming { woken: true, .. } => ARMING_WOKEN,
+            State::Armed(_) => ARMED,
+            State::Queued(_) => QUEUED,
+            State::Cancelled(_) => CANCELLED,
+            State::Running { killed, woken, .. } => match (killed, woken) {
+                (false, false) => RUNNING,
+                (false, true) => RUNNING_WOKEN,
+                (true, false) => KILLED,
+                (true, true) => KILLED_WOKEN,
+            },
+            State::Done => DONE,
+        }
+    }
+
+    /// Calls `f` on each state, and looks at what state `then` says comes after it: those that are
+    /// not named stay as they are.
+    fn each(then: &[(usize, usize)], mut f: impl FnMut(usize, &mut S)) {
+        for n in 0..STATES {
+            let mut s = nth(n);
+            f(n, &mut s);
+            let after = then.iter().find(|t| t.0 == n).map_or(n, |t| t.1);
+            assert_eq!(number(&s), after);
         }
     }
 
     #[test]
     fn queue_only_from_new() {
-        for n in 0..STATES {
-            let mut s = nth(n);
-            let ok = s.queue("new").is_ok();
-            assert_eq!(ok, n == 0);
-            assert_eq!(number(&s), if n == 0 { 2 } else { n });
-        }
+        each(&[(NEW, QUEUED)], |n, s| {
+            assert_eq!(s.queue("new").is_ok(), n == NEW);
+        });
     }
 
     #[test]
     fn go_native_only_from_new() {
-        for n in 0..STATES {
-            let mut s = nth(n);
-            let ok = s.go_native("new").is_ok();
-            assert_eq!(ok, n == 0);
-            assert_eq!(number(&s), if n == 0 { 1 } else { n });
-        }
+        each(&[(NEW, NATIVE)], |n, s| {
+            assert_eq!(s.go_native("new").is_ok(), n == NEW);
+        });
     }
 
     #[test]
-    fn take_back_only_from_native() {
-        for n in 0..STATES {
-            let mut s = nth(n);
-            let job = s.take_back();
-            assert_eq!(job.is_some(), n == 1);
-            assert_eq!(number(&s), if n == 1 { 0 } else { n });
-        }
+    fn arm_only_from_new() {
+        each(&[(NEW, ARMING)], |n, s| {
+            assert_eq!(s.arm("new").is_ok(), n == NEW);
+        });
+    }
+
+    #[test]
+    fn take_back_what_nobody_else_has() {
+        each(
+            &[(NATIVE, NEW), (ARMING, NEW), (ARMING_WOKEN, NEW)],
+            |n, s| {
+                assert_eq!(
+                    s.take_back().is_some(),
+                    [NATIVE, ARMING, ARMING_WOKEN].contains(&n)
+                );
+            },
+        );
     }
 
     #[test]
     fn retry_only_from_native() {
-        for n in 0..STATES {
-            let mut s = nth(n);
-            assert_eq!(s.retry(), n == 1);
-            assert_eq!(number(&s), if n == 1 { 2 } else { n });
-        }
+        each(&[(NATIVE, QUEUED)], |n, s| {
+            assert_eq!(s.retry(), n == NATIVE);
+        });
+    }
+
+    #[test]
+    fn publish_queues_what_was_woken() {
+        each(&[(ARMING, ARMED), (ARMING_WOKEN, QUEUED)], |n, s| {
+            assert_eq!(s.publish(), n != ARMING);
+        });
+    }
+
+    #[test]
+    fn a_wake_is_never_lost() {
+        each(
+            &[
+                (ARMING, ARMING_WOKEN),
+                (ARMED, QUEUED),
+                (RUNNING, RUNNING_WOKEN),
+                (KILLED, KILLED_WOKEN),
+            ],
+            |n, s| {
+                // Only one that waits has to be queued: the others find out by themselves.
+                assert_eq!(s.wake(), n == ARMED);
+            },
+        );
     }
 
     #[test]
     fn start_gives_the_job_away_once() {
-        for n in 0..STATES {
-            let mut s = nth(n);
+        each(&[(QUEUED, RUNNING), (CANCELLED, DONE)], |n, s| {
             match s.start(7) {
                 Start::Run(job) => {
-                    assert_eq!(n, 2);
+                    assert_eq!(n, QUEUED);
                     assert_eq!(job, "job");
-                    assert_eq!(number(&s), 4);
                 }
                 Start::Cancelled(job) => {
-                    assert_eq!(n, 3);
+                    assert_eq!(n, CANCELLED);
                     assert_eq!(job, "job");
-                    assert_eq!(number(&s), 6);
                 }
-                Start::Nothing => {
-                    assert!(n != 2 && n != 3);
-                    assert_eq!(number(&s), n);
-                }
+                Start::Nothing => assert!(n != QUEUED && n != CANCELLED),
             }
             assert!(matches!(s.start(8), Start::Nothing));
-        }
+        });
+    }
+
+    #[test]
+    fn rearm_waits_unless_something_happened() {
+        each(
+            &[(RUNNING, ARMED), (RUNNING_WOKEN, RUNNING)],
+            |n, s| match s.rearm("back") {
+                Rearm::Waiting => assert_eq!(n, RUNNING),
+                Rearm::Again(job) => {
+                    assert_eq!(n, RUNNING_WOKEN);
+                    assert_eq!(job, "back");
+                }
+                Rearm::Killed(job) => {
+                    assert!(n != RUNNING && n != RUNNING_WOKEN);
+                    assert_eq!(job, "back");
+                }
+            },
+        );
     }
 
     #[test]
     fn cancel_from_every_state() {
-        for n in 0..STATES {
-            let mut s = nth(n);
-            let (did, then) = match s.cancel() {
-                Cancel::Dequeue => (0, 3),
+        each(
+            &[
+                (ARMED, CANCELLED),
+                (QUEUED, CANCELLED),
+                (RUNNING, KILLED),
+                (RUNNING_WOKEN, KILLED_WOKEN),
+            ],
+            |n, s| match s.cancel() {
+                Cancel::Dequeue => assert_eq!(n, QUEUED),
+                Cancel::Disarm => assert_eq!(n, ARMED),
                 Cancel::Kill(worker) => {
                     assert_eq!(*worker, 1);
-                    (1, 5)
+                    assert!(n == RUNNING || n == RUNNING_WOKEN);
                 }
-                Cancel::Already => (2, n),
-                Cancel::TooLate => (3, n),
-            };
-            assert_eq!(did, [3, 3, 0, 2, 1, 2, 3][n]);
-            assert_eq!(number(&s), then);
-        }
+                Cancel::Already => assert!([CANCELLED, KILLED, KILLED_WOKEN].contains(&n)),
+                Cancel::TooLate => {
+                    assert!([NEW, NATIVE, ARMING, ARMING_WOKEN, DONE].contains(&n))
+                }
+            },
+        );
     }
 
     #[test]
     fn a_second_cancel_does_nothing() {
-        for n in [2, 4] {
+        for n in [ARMED, QUEUED, RUNNING, RUNNING_WOKEN] {
             let mut s = nth(n);
             assert!(!matches!(s.cancel(), Cancel::Already));
             let after = number(&s);
@@ -285,16 +444,22 @@ mod tests {
 
     #[test]
     fn finish_only_from_running() {
-        for n in 0..STATES {
-            let mut s = nth(n);
-            let expected = match n {
-                4 => Some(false),
-                5 => Some(true),
-                _ => None,
-            };
-            assert_eq!(s.finish(), expected);
-            assert_eq!(number(&s), if expected.is_some() { 6 } else { n });
-        }
+        each(
+            &[
+                (RUNNING, DONE),
+                (RUNNING_WOKEN, DONE),
+                (KILLED, DONE),
+                (KILLED_WOKEN, DONE),
+            ],
+            |n, s| {
+                let expected = match n {
+                    RUNNING | RUNNING_WOKEN => Some(false),
+                    KILLED | KILLED_WOKEN => Some(true),
+                    _ => None,
+                };
+                assert_eq!(s.finish(), expected);
+            },
+        );
     }
 
     #[test]
@@ -304,17 +469,20 @@ mod tests {
         assert!(matches!(s.start(7), Start::Run("job")));
         assert_eq!(s.finish(), Some(false));
         assert!(matches!(s.cancel(), Cancel::TooLate));
+        assert!(!s.wake());
         assert_eq!(s.finish(), None);
     }
 
     #[test]
     fn a_cancelled_request_never_runs() {
-        let mut s: S = State::New;
-        assert!(s.queue("job").is_ok());
-        assert!(matches!(s.cancel(), Cancel::Dequeue));
-        assert!(matches!(s.start(7), Start::Cancelled("job")));
-        assert!(matches!(s.start(7), Start::Nothing));
-        assert!(matches!(s.cancel(), Cancel::TooLate));
+        for n in [QUEUED, ARMED] {
+            let mut s = nth(n);
+            assert!(!matches!(s.cancel(), Cancel::TooLate));
+            assert!(!s.wake());
+            assert!(matches!(s.start(7), Start::Cancelled("job")));
+            assert!(matches!(s.start(7), Start::Nothing));
+            assert!(matches!(s.cancel(), Cancel::TooLate));
+        }
     }
 
     #[test]
@@ -325,5 +493,28 @@ mod tests {
         assert!(s.retry());
         assert!(s.take_back().is_none());
         assert!(matches!(s.start(7), Start::Run("job")));
+    }
+
+    #[test]
+    fn a_wake_while_it_runs_makes_it_try_again() {
+        let mut s: S = State::New;
+        assert!(s.arm("job").is_ok());
+        assert!(!s.publish());
+        assert!(s.wake());
+        assert!(!s.wake());
+        assert!(matches!(s.start(7), Start::Run("job")));
+        assert!(!s.wake());
+        assert!(matches!(s.rearm("job"), Rearm::Again("job")));
+        assert!(matches!(s.rearm("job"), Rearm::Waiting));
+        assert!(s.wake());
+        assert!(matches!(s.start(8), Start::Run("job")));
+    }
+
+    #[test]
+    fn a_kill_while_it_runs_beats_a_wake() {
+        let mut s = nth(RUNNING_WOKEN);
+        assert!(matches!(s.cancel(), Cancel::Kill(1)));
+        assert!(matches!(s.rearm("job"), Rearm::Killed("job")));
+        assert_eq!(s.finish(), Some(true));
     }
 }

@@ -4,6 +4,7 @@
 
 use kernel::{
     prelude::*,
+    sync::Arc,
     warn_on, //
 };
 
@@ -12,47 +13,120 @@ use crate::{
         Attempt,
         Completion,
         Direction,
-        Stat,
-        Submission,
+        Ran,
+        RwSubmission,
         Target,
         UserBuffers,
+        WaitQueues,
         Way, //
     },
-    identity::ActingAs,
+    identity::{
+        ActingAs,
+        UsingMm, //
+    },
     iter::{
         event_result,
         is_error,
         PersistentIter, //
     },
+    ops::{
+        Kind,
+        Op,
+        Operation,
+        Outcome, //
+    },
     request::{
         Job,
-        Request, //
+        Request,
+        Unarmed, //
     },
 };
+
+/// How often a transfer is tried that would block although the file is said to be ready, before a
+/// worker blocks on it: others may have been quicker.
+const TRIES: usize = 8;
 
 /// What a worker needs to carry out, or to finish, a transfer.
 pub(crate) struct Rw {
     iter: PersistentIter,
     target: Target,
+    /// There is nothing to wait on, although that was tried.
+    blocks: bool,
+}
+
+impl Operation for Rw {
+    fn kind(&self) -> Kind {
+        kind(self.target.direction())
+    }
+
+    /// Transfers what is left. Where it need not wait for a wait queue one call does, as in
+    /// `pread(2)` and `pwrite(2)`.
+    fn run(
+        &mut self,
+        submitter: &ActingAs<'_>,
+        alive: &Completion,
+        wait: Option<&WaitQueues>,
+    ) -> Outcome {
+        submitter.with_mm(alive, |mm| {
+            if let (Some(wait), false) = (wait, self.blocks) {
+                if let Some(outcome) = self.try_again(mm, alive, wait) {
+                    return outcome;
+                }
+            }
+            Outcome::Done(self.target.run(mm, alive, &mut self.iter.attempt(), false))
+        })
+    }
+
+    fn conclude(&self, res: isize, killed: bool) -> isize {
+        self.iter.conclude(res, killed)
+    }
 }
 
 impl Rw {
-    /// Transfers what is left. One call does, as in `pread(2)` and `pwrite(2)`.
-    pub(crate) fn run(&self, submitter: &ActingAs<'_>, alive: &Completion) -> isize {
-        self.target.run(submitter, alive, &mut self.iter.attempt())
-    }
-
-    /// What the event says.
-    pub(crate) fn conclude(&self, res: isize, killed: bool) -> isize {
-        self.iter.conclude(res, killed)
+    /// Goes on after a wait queue was woken, as far as that does not block. Gives `None` if it is
+    /// time to block.
+    fn try_again(
+        &mut self,
+        mm: &UsingMm,
+        alive: &Completion,
+        wait: &WaitQueues,
+    ) -> Option<Outcome> {
+        let mut tries = 0;
+        while tries < TRIES && !wait.is_gone() {
+            let left = self.iter.left();
+            let res = self.target.run(mm, alive, &mut self.iter.attempt(), true);
+            match next(res, left, self.target.direction(), true, || false) {
+                Next::Complete(res) => return Some(Outcome::Done(res)),
+                Next::Worker(0) => {
+                    // Nothing that happens after the attempt is missed, as the request is on the
+                    // wait queues all the time. But the attempt may have failed for another reason.
+                    if !wait.is_ready(alive) {
+                        return Some(Outcome::Wait);
+                    }
+                    tries += 1;
+                }
+                Next::Worker(bytes) => {
+                    self.iter.advance(bytes);
+                    self.target.resume_stream();
+                }
+            }
+        }
+        None
     }
 
     /// An attempt in the submitter has moved `bytes`.
-    fn advance(&mut self, bytes: usize, submission: &Submission<'_>) {
+    fn advance(&mut self, bytes: usize, submission: &RwSubmission<'_>) {
         if bytes > 0 {
             self.iter.advance(bytes);
             self.target.resume(submission);
         }
+    }
+}
+
+fn kind(dir: Direction) -> Kind {
+    match dir {
+        Direction::Read => Kind::Read,
+        Direction::Write => Kind::Write,
     }
 }
 
@@ -98,16 +172,17 @@ fn next(
 /// the submitter ([`Way::Caller`]). An error means that the request was not taken, and that nothing
 /// is left of it.
 pub(crate) fn submit(
-    mut submission: Submission<'_>,
+    mut submission: RwSubmission<'_>,
     completion: Completion,
     buffers: UserBuffers,
 ) -> Result {
     let way = submission.way()?;
     let iter = PersistentIter::import(submission.direction(), buffers)?;
     submission.verify(iter.left())?;
+    let kind = kind(submission.direction());
     match way {
         Way::Caller => {
-            Stat::Submitter.add(1);
+            Ran::Submitter.count(kind, 1);
             if let Attempt::Result(res) = submission.run_in_caller(iter.attempt()) {
                 submission.complete(completion, event_result(res));
             }
@@ -117,76 +192,121 @@ pub(crate) fn submit(
         Way::Native => try_native(submission, completion, iter),
         Way::Worker => {
             let target = submission.target();
-            let request = Request::new(target.ioprio())?;
-            let op = Rw { iter, target };
-            queue(submission, request, Job { op, completion });
-            Ok(())
+            let ioprio = target.ioprio();
+            let op = Op::Rw(Rw {
+                iter,
+                target,
+                blocks: false,
+            });
+            Request::queue(submission.into(), completion, op, ioprio)
         }
     }
 }
 
-/// Gives a request object that nobody knows yet its job, and queues it.
-fn queue(submission: Submission<'_>, request: kernel::sync::Arc<Request>, job: Job) {
-    let queued = request.state.lock().queue(job);
-    warn_on!(queued.is_err());
-    submission.attach(request);
-    submission.queue();
-}
-
 fn try_nowait(
-    mut submission: Submission<'_>,
+    mut submission: RwSubmission<'_>,
     completion: Completion,
     iter: PersistentIter,
 ) -> Result {
     let target = submission.target();
+    let kind = kind(target.direction());
     let res = match submission.try_nowait(iter.attempt()) {
         Attempt::Queued => {
-            Stat::Native.add(1);
+            Ran::Native.count(kind, 1);
             return Ok(());
         }
         Attempt::Result(res) => res,
     };
-    let bytes = match decide(&submission, &iter, res) {
+    let bytes = match decide(&submission, iter.left(), res) {
         Next::Complete(res) => {
-            Stat::AtOnce.add(1);
+            Ran::AtOnce.count(kind, 1);
             submission.complete(completion, res);
             return Ok(());
         }
         Next::Worker(bytes) => bytes,
     };
-    let request = match Request::new(target.ioprio()) {
-        Ok(request) => request,
+    match prepare(&submission, &target) {
+        Ok(request) => {
+            let mut op = Rw {
+                iter,
+                target,
+                blocks: false,
+            };
+            op.advance(bytes, &submission);
+            go_on(submission, completion, request, op);
+            Ok(())
+        }
         // What was moved can't be undone.
         Err(_) if bytes > 0 => {
             submission.complete(completion, res);
-            return Ok(());
+            Ok(())
         }
-        Err(e) => return Err(e),
+        Err(e) => Err(e),
+    }
+}
+
+/// The object for a request that goes on after `io_submit()`, perhaps without a worker.
+fn prepare(submission: &RwSubmission<'_>, target: &Target) -> Result<Arc<Request>> {
+    let wait = match submission.events_to_wait_for() {
+        0 => None,
+        events => Some(WaitQueues::new(events)?),
     };
-    let mut op = Rw { iter, target };
-    op.advance(bytes, &submission);
-    queue(submission, request, Job { op, completion });
-    Ok(())
+    Request::new(target.ioprio(), wait)
+}
+
+/// Waits for the file without a worker, if that is possible, or else with one.
+fn go_on(submission: RwSubmission<'_>, completion: Completion, request: Arc<Request>, op: Rw) {
+    if request.wait.is_none() {
+        let op = Op::Rw(op);
+        request.queue_job(submission.into(), Job { op, completion });
+        return;
+    }
+    let file = op.target.file();
+    let op = Op::Rw(op);
+    let job = Job { op, completion };
+    let back = request.clone().arm(submission.into(), job, &file);
+    let Some(Unarmed {
+        job: Some(mut job),
+        submission,
+        ..
+    }) = back
+    else {
+        return;
+    };
+    // Nothing to wait on, or no memory for that.
+    Ran::Worker.count(job.kind(), 1);
+    if let Op::Rw(op) = &mut job.op {
+        op.blocks = true;
+    }
+    let queued = request.state.lock().queue(job);
+    warn_on!(queued.is_err());
+    submission.queue();
 }
 
 /// The asynchronous path may find out after `io_submit()` that it would block: so everything that a
 /// worker needs is got ready beforehand.
 fn try_native(
-    mut submission: Submission<'_>,
+    mut submission: RwSubmission<'_>,
     completion: Completion,
     iter: PersistentIter,
 ) -> Result {
     let target = submission.target();
-    let request = Request::new(target.ioprio())?;
+    let kind = kind(target.direction());
+    let request = Request::new(target.ioprio(), None)?;
     let attempt = iter.attempt();
-    let op = Rw { iter, target };
+    let left = iter.left();
+    let op = Op::Rw(Rw {
+        iter,
+        target,
+        blocks: false,
+    });
     let native = request.state.lock().go_native(Job { op, completion });
     warn_on!(native.is_err());
     submission.attach(request.clone());
 
     let res = match submission.try_nowait(attempt) {
         Attempt::Queued => {
-            Stat::Native.add(1);
+            Ran::Native.count(kind, 1);
             return Ok(());
         }
         Attempt::Result(res) => res,
@@ -196,14 +316,16 @@ fn try_native(
         // It cannot have been completed and come back as well.
         return Ok(());
     };
-    match decide(&submission, &job.op.iter, res) {
+    match decide(&submission, left, res) {
         Next::Complete(res) => {
             drop(state);
-            Stat::Native.add(1);
+            Ran::Native.count(kind, 1);
             submission.complete(job.completion, res);
         }
         Next::Worker(bytes) => {
-            job.op.advance(bytes, &submission);
+            if let Op::Rw(op) = &mut job.op {
+                op.advance(bytes, &submission);
+            }
             let queued = state.queue(job);
             warn_on!(queued.is_err());
             drop(state);
@@ -213,10 +335,10 @@ fn try_native(
     Ok(())
 }
 
-fn decide(submission: &Submission<'_>, iter: &PersistentIter, res: isize) -> Next {
+fn decide(submission: &RwSubmission<'_>, left: usize, res: isize) -> Next {
     next(
         res,
-        iter.left(),
+        left,
         submission.direction(),
         submission.is_stream(),
         || submission.at_end(),

@@ -64,21 +64,25 @@ FIXTURE_TEARDOWN(life)
 
 #define SECOND_NS	1000000000LL
 
-/* All requests there are, waiting for a worker or in one. */
+/* So many more requests than when the test began are armed, or in a worker. */
+#define wait_blocked(more)						\
+	aio_wait_blocked(&self->env, variant->force, more)
+
+/* All requests there are, armed, waiting for a worker or in one. */
 static long long in_flight(void)
 {
-	return aio_stat("queued") + aio_stat("running");
+	return aio_stat("waiting") + aio_stat("queued") + aio_stat("running");
 }
 
 /* Are there so many more of them than when the test began? */
 static bool in_flight_more(const struct aio_env *env, int more)
 {
-	bool held = aio_wait_for(in_flight() ==
-				 env->queued + env->running + more, MANY_MS);
+	long long before = env->waiting + env->queued + env->running;
+	bool held = aio_wait_for(in_flight() == before + more, MANY_MS);
 
 	if (!held)
 		fprintf(stderr, "# %lld in flight, waited for %lld + %d\n",
-			in_flight(), env->queued + env->running, more);
+			in_flight(), before, more);
 	return held;
 }
 
@@ -88,7 +92,8 @@ static bool all_gone(const struct aio_env *env, long long aio_nr)
 	int ms = 1000 * aio_slack();
 	bool gone;
 
-	gone = wait_stat("queued", "==", env->queued, ms);
+	gone = wait_stat("waiting", "==", env->waiting, ms);
+	gone &= wait_stat("queued", "==", env->queued, ms);
 	gone &= wait_stat("running", "==", env->running, ms);
 	gone &= wait_stat("objects", "==", env->objects, AIO_PATIENCE_MS);
 	if (!aio_wait_for(aio_fs_aio_nr() == aio_nr, AIO_PATIENCE_MS)) {
@@ -266,13 +271,13 @@ static int kid_of_many_reads(struct kid *kid, void *arg)
 }
 
 static void many_reads_end(struct __test_metadata *_metadata,
-			   const struct aio_env *env, long long aio_nr,
-			   enum ending how)
+			   const struct aio_env *env, bool force,
+			   long long aio_nr, enum ending how)
 {
 	struct ending_arg *arg;
+	long long ns, worker = aio_stat("worker");
 	int status, want = 0;
 	struct kid kid;
-	long long ns;
 
 	arg = mmap(NULL, sizeof(*arg), PROT_READ | PROT_WRITE,
 		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -281,11 +286,18 @@ static void many_reads_end(struct __test_metadata *_metadata,
 	ASSERT_TRUE(kid_start(&kid, kid_of_many_reads, arg));
 	ASSERT_EQ('r', kid_hear(&kid));
 	ASSERT_TRUE(in_flight_more(env, KID_READS));
-	/* Once also while workers are still being made. */
-	ASSERT_TRUE(how == KILLED_EARLY || aio_workers_settle());
-	EXPECT_LT(env->running, aio_stat("running"));
-	TH_LOG("%lld running, %lld queued", aio_stat("running"),
-	       aio_stat("queued"));
+	if (force) {
+		/* Once also while workers are still being made. */
+		ASSERT_TRUE(how == KILLED_EARLY || aio_workers_settle());
+		EXPECT_LT(env->running, aio_stat("running"));
+		EXPECT_EQ(env->waiting, aio_stat("waiting"));
+	} else {
+		/* It takes no worker to wait. */
+		ASSERT_TRUE(aio_wait_blocked(env, false, KID_READS));
+		EXPECT_EQ(worker, aio_stat("worker"));
+	}
+	TH_LOG("%lld waiting, %lld running, %lld queued", aio_stat("waiting"),
+	       aio_stat("running"), aio_stat("queued"));
 	EXPECT_LE(env->objects + KID_READS, aio_stat("objects"));
 	EXPECT_LE(aio_nr + KID_READS, aio_fs_aio_nr());
 
@@ -322,32 +334,38 @@ static void many_reads_end(struct __test_metadata *_metadata,
 
 TEST_F_TIMEOUT(life, many_killed, 600)
 {
-	many_reads_end(_metadata, &self->env, self->aio_nr, KILLED);
+	many_reads_end(_metadata, &self->env, variant->force, self->aio_nr,
+		       KILLED);
 }
 
 TEST_F_TIMEOUT(life, many_killed_early, 600)
 {
-	many_reads_end(_metadata, &self->env, self->aio_nr, KILLED_EARLY);
+	many_reads_end(_metadata, &self->env, variant->force, self->aio_nr,
+		       KILLED_EARLY);
 }
 
 TEST_F_TIMEOUT(life, many_exit, 600)
 {
-	many_reads_end(_metadata, &self->env, self->aio_nr, EXITS);
+	many_reads_end(_metadata, &self->env, variant->force, self->aio_nr,
+		       EXITS);
 }
 
 TEST_F_TIMEOUT(life, many_abort, 600)
 {
-	many_reads_end(_metadata, &self->env, self->aio_nr, ABORTS);
+	many_reads_end(_metadata, &self->env, variant->force, self->aio_nr,
+		       ABORTS);
 }
 
 TEST_F_TIMEOUT(life, many_exec, 600)
 {
-	many_reads_end(_metadata, &self->env, self->aio_nr, EXECS);
+	many_reads_end(_metadata, &self->env, variant->force, self->aio_nr,
+		       EXECS);
 }
 
 TEST_F_TIMEOUT(life, many_destroyed, 600)
 {
-	many_reads_end(_metadata, &self->env, self->aio_nr, DESTROYS);
+	many_reads_end(_metadata, &self->env, variant->force, self->aio_nr,
+		       DESTROYS);
 }
 
 /* ---- killed at any point of submitting, cancelling and completing ---- */
@@ -485,8 +503,7 @@ TEST_F_TIMEOUT(life, fork, 120)
 	for (i = 0; i < FEW; i++)
 		many_read(&m, i, self->pipe[0]);
 	ASSERT_EQ(0, many_submit(&m, 0, FEW));
-	ASSERT_TRUE(wait_stat("running", ">", self->env.running,
-			      AIO_PATIENCE_MS));
+	ASSERT_TRUE(wait_blocked(FEW));
 
 	ASSERT_TRUE(kid_start(&first, kid_of_fork, &m));
 	ASSERT_EQ('r', kid_hear(&first));
@@ -524,8 +541,7 @@ TEST_F(life, descriptors_closed)
 	for (i = 0; i < FEW; i++)
 		many_read(&m, i, self->pipe[0]);
 	ASSERT_EQ(0, many_submit(&m, 0, FEW));
-	ASSERT_TRUE(wait_stat("running", ">", self->env.running,
-			      AIO_PATIENCE_MS));
+	ASSERT_TRUE(wait_blocked(FEW));
 	/* Something else to read by the same number. */
 	ASSERT_EQ(0, pipe2(others, O_CLOEXEC));
 	memset(bytes, 'o', sizeof(bytes));
@@ -569,8 +585,7 @@ TEST_F(life, eventfd_closed)
 		cb.aio_flags = IOCB_FLAG_RESFD;
 		cb.aio_resfd = efd;
 		ASSERT_EQ(1, submit_one(self->ctx, &cb));
-		ASSERT_TRUE(wait_stat("running", ">", self->env.running,
-				      AIO_PATIENCE_MS));
+		ASSERT_TRUE(wait_blocked(1));
 		close(efd);
 		ASSERT_EQ(1, write(self->pipe[1], "e", 1));
 		ASSERT_EQ(1, reap_one(self->ctx, &ev, AIO_PATIENCE_MS));
@@ -585,8 +600,7 @@ TEST_F(life, eventfd_closed)
 			EXPECT_EQ(1ULL, value);
 			close(again);
 		}
-		ASSERT_TRUE(wait_stat("running", "==", self->env.running,
-				      AIO_PATIENCE_MS));
+		ASSERT_TRUE(aio_wait_unblocked(&self->env));
 	}
 }
 
@@ -653,8 +667,7 @@ TEST_F(life, ring_moved)
 	ASSERT_LT(0, (long)len);
 	iocb_pread(&cb, self->pipe[0], &c, 1, 0);
 	ASSERT_EQ(1, submit_one(self->ctx, &cb));
-	ASSERT_TRUE(wait_stat("running", ">", self->env.running,
-			      AIO_PATIENCE_MS));
+	ASSERT_TRUE(wait_blocked(1));
 	to = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, to);
 	ASSERT_EQ(to, mremap((void *)self->ctx, len, len,
@@ -687,8 +700,7 @@ TEST_F(life, switched_off)
 	ASSERT_EQ(1, pwrite(file, "s", 1, 0));
 	iocb_pread(&cb, self->pipe[0], &c, 1, 0);
 	ASSERT_EQ(1, submit_one(self->ctx, &cb));
-	ASSERT_TRUE(wait_stat("running", ">", self->env.running,
-			      AIO_PATIENCE_MS));
+	ASSERT_TRUE(wait_blocked(1));
 	ASSERT_EQ(0, aio_set_threads(0));
 	ASSERT_EQ(0, aio_get_threads());
 
@@ -710,8 +722,9 @@ TEST_F(life, switched_off)
 	EXPECT_TRUE(aio_no_event(self->ctx));
 	iocb_pread(&more, fd, event, sizeof(event), 0);
 	ASSERT_EQ(1, submit_one(self->ctx, &more));
-	ASSERT_TRUE(wait_stat("running", ">", self->env.running + 1,
-			      AIO_PATIENCE_MS));
+	/* There is no way to try this one, so it has a worker in any case. */
+	ASSERT_TRUE(aio_wait_running(&self->env, variant->force ? 2 : 1));
+	EXPECT_EQ(self->env.waiting + !variant->force, aio_stat("waiting"));
 	ASSERT_EQ(1, write(self->pipe[1], "s", 1));
 	ASSERT_EQ(1, reap_one(self->ctx, &ev, AIO_PATIENCE_MS));
 	EXPECT_EQ((uintptr_t)&cb, ev.obj);
@@ -969,13 +982,14 @@ static bool give_page(int fd, char *page)
 }
 
 /* Make a request's worker wait for @page: only there does the pipe have data. */
-static bool read_to_missing(aio_context_t ctx, struct iocb *cb, int fds[2],
-			    char *page, int uffd, long long running)
+static bool read_to_missing(const struct aio_env *env, bool force,
+			    aio_context_t ctx, struct iocb *cb, int fds[2],
+			    char *page, int uffd)
 {
 	iocb_pread(cb, fds[0], page, 8, 0);
-	return submit_one(ctx, cb) == 1 &&
-	       wait_stat("running", ">", running, AIO_PATIENCE_MS) &&
-	       write(fds[1], "userpage", 8) == 8 && page_wanted(uffd);
+	return submit_one(ctx, cb) == 1 && aio_wait_blocked(env, force, 1) &&
+	       write(fds[1], "userpage", 8) == 8 && page_wanted(uffd) &&
+	       aio_wait_running(env, 1);
 }
 
 TEST_F_TIMEOUT(life, page_fault_served, 120)
@@ -987,8 +1001,8 @@ TEST_F_TIMEOUT(life, page_fault_served, 120)
 
 	if (uffd < 0)
 		SKIP(return, "no userfaultfd");
-	ASSERT_TRUE(read_to_missing(self->ctx, &cb, self->pipe, page, uffd,
-				    self->env.running));
+	ASSERT_TRUE(read_to_missing(&self->env, variant->force, self->ctx, &cb,
+				    self->pipe, page, uffd));
 	EXPECT_TRUE(aio_no_event(self->ctx));
 	ASSERT_TRUE(give_page(uffd, page));
 	ASSERT_EQ(1, reap_one(self->ctx, &ev, AIO_PATIENCE_MS));
@@ -1007,8 +1021,8 @@ TEST_F_TIMEOUT(life, page_fault_cancelled, 120)
 
 	if (uffd < 0)
 		SKIP(return, "no userfaultfd");
-	ASSERT_TRUE(read_to_missing(self->ctx, &cb, self->pipe, page, uffd,
-				    self->env.running));
+	ASSERT_TRUE(read_to_missing(&self->env, variant->force, self->ctx, &cb,
+				    self->pipe, page, uffd));
 	EXPECT_EQ(-EINPROGRESS, sys_io_cancel(self->ctx, &cb, &ev));
 	ASSERT_EQ(1, reap_one(self->ctx, &ev, AIO_PATIENCE_MS));
 	/* Not the -EFAULT that the interrupted fault is to the pipe's read. */
@@ -1022,20 +1036,25 @@ TEST_F_TIMEOUT(life, page_fault_cancelled, 120)
 	munmap(page, sysconf(_SC_PAGESIZE));
 }
 
-/* @arg: shared; the userfaultfd's number, 0 until it is known */
+struct fault_arg {
+	const struct aio_env	*env;
+	bool			force;
+	int			*uffd;	/* shared; its number, once known */
+};
+
 static int kid_with_fault(struct kid *kid, void *arg)
 {
-	long long running = aio_stat("running");
+	struct fault_arg *a = arg;
 	aio_context_t ctx = 0;
-	int fds[2], *uffd = arg;
 	struct iocb cb;
+	int fds[2];
 	char *page;
 
-	*uffd = missing_page(&page);
-	if (*uffd < 0)
+	*a->uffd = missing_page(&page);
+	if (*a->uffd < 0)
 		return 1;
 	if (pipe2(fds, O_CLOEXEC) || sys_io_setup(1, &ctx) ||
-	    !read_to_missing(ctx, &cb, fds, page, *uffd, running))
+	    !read_to_missing(a->env, a->force, ctx, &cb, fds, page, *a->uffd))
 		return 2;
 	parent_tell(kid, "f");
 	for (;;)
@@ -1044,6 +1063,7 @@ static int kid_with_fault(struct kid *kid, void *arg)
 
 TEST_F_TIMEOUT(life, page_fault_killed, 120)
 {
+	struct fault_arg arg = { .env = &self->env, .force = variant->force };
 	int pidfd, copy, *uffd;
 	struct kid kid;
 	long long ns;
@@ -1052,7 +1072,8 @@ TEST_F_TIMEOUT(life, page_fault_killed, 120)
 	uffd = mmap(NULL, sizeof(*uffd), PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, uffd);
-	ASSERT_TRUE(kid_start(&kid, kid_with_fault, uffd));
+	arg.uffd = uffd;
+	ASSERT_TRUE(kid_start(&kid, kid_with_fault, &arg));
 	c = kid_hear(&kid);
 	if (!c && *uffd < 0) {
 		kid_wait(&kid);
@@ -1373,9 +1394,9 @@ TEST_F(life, io_priority)
 #ifdef PKEY_DISABLE_ACCESS
 
 /* A blocked read or write of @buf, under @rights, with others afterwards. */
-static long long run_with_key(aio_context_t ctx, int fds[2], char *buf,
-			      bool write_it, int pkey, unsigned int rights,
-			      unsigned int later, long long running)
+static long long run_with_key(const struct aio_env *env, bool force, int fds[2],
+			      char *buf, bool write_it, int pkey,
+			      unsigned int rights, unsigned int later)
 {
 	static char page[65536];
 	struct io_event ev;
@@ -1392,16 +1413,16 @@ static long long run_with_key(aio_context_t ctx, int fds[2], char *buf,
 		iocb_pread(&cb, fds[0], buf, 8, 0);
 	}
 	pkey_set(pkey, rights);
-	ret = submit_one(ctx, &cb);
+	ret = submit_one(env->ctx, &cb);
 	pkey_set(pkey, later);
 	if (ret != 1)
 		return AIO_REFUSED(-ret);
-	if (!wait_stat("running", ">", running, AIO_PATIENCE_MS))
+	if (!aio_wait_blocked(env, force, 1))
 		return AIO_NO_EVENT;
 	if (write_it ? read(fds[0], page, sizeof(page)) <= 0 :
 		       write(fds[1], "pkeydata", 8) != 8)
 		return AIO_WRONG_EVENT;
-	if (reap_one(ctx, &ev, AIO_PATIENCE_MS) != 1)
+	if (reap_one(env->ctx, &ev, AIO_PATIENCE_MS) != 1)
 		return AIO_NO_EVENT;
 	return ev.res;
 }
@@ -1450,9 +1471,9 @@ TEST_F(life, protection_keys)
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		ASSERT_EQ(0, pipe2(fds, O_CLOEXEC));
 		memset(buf, 0, 8);
-		res = run_with_key(self->ctx, fds, buf, cases[i].write_it, pkey,
-				   cases[i].rights, cases[i].later,
-				   self->env.running);
+		res = run_with_key(&self->env, variant->force, fds, buf,
+				   cases[i].write_it, pkey, cases[i].rights,
+				   cases[i].later);
 		pkey_set(pkey, 0);
 		EXPECT_EQ(cases[i].res, res) {
 			TH_LOG("case %u", i);
@@ -1463,8 +1484,7 @@ TEST_F(life, protection_keys)
 		EXPECT_EQ(0, memcmp(buf, want, 8));
 		close(fds[0]);
 		close(fds[1]);
-		ASSERT_TRUE(wait_stat("running", "==", self->env.running,
-				      AIO_PATIENCE_MS));
+		ASSERT_TRUE(aio_wait_unblocked(&self->env));
 	}
 	munmap(buf, size);
 	pkey_free(pkey);

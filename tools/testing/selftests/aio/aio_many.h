@@ -203,7 +203,7 @@ static inline bool aio_no_event(aio_context_t ctx)
 	return reap_one(ctx, &ev, 0) == 0;
 }
 
-/* ---- a pipe and requests that wait to read a byte of it each ---- */
+/* ---- a pipe and workers that wait to read a byte of it each ---- */
 
 struct crowd {
 	struct many	m;
@@ -211,7 +211,7 @@ struct crowd {
 	long long	before;		/* requests that were there already */
 };
 
-/* Returns NULL, or what went wrong. */
+/* Not to be armed instead, all must go to workers. NULL, or what went wrong. */
 static inline const char *crowd_start(struct crowd *c, int nr)
 {
 	aio_context_t ctx = 0;

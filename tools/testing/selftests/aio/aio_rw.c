@@ -87,20 +87,13 @@ FIXTURE_TEARDOWN(blocked)
 	AIO_TEARDOWN(&self->env);
 }
 
-/* Once forced, a request that waits is to be seen in a worker. */
-static void expect_blocked(struct __test_metadata *_metadata,
-			   const struct aio_env *env, bool force, int nr)
-{
-	const char *stat = force ? "running" : "objects";
-	long long before = force ? env->running : env->objects;
-
-	EXPECT_TRUE(wait_stat(stat, ">=", before + nr, AIO_PATIENCE_MS));
-}
-
 #define EXPECT_BLOCKED(nr)						\
-	expect_blocked(_metadata, &self->env, variant->force, nr)
+	EXPECT_TRUE(aio_wait_blocked(&self->env, variant->force, nr))
 
-/* Every request was counted once, forced ones as a worker's. */
+/*
+ * Every request was counted once, forced ones as a worker's. None of these
+ * files has anything to wait on.
+ */
 static void expect_counted(struct __test_metadata *_metadata,
 			   const struct aio_counts *since, bool threaded,
 			   bool force, long long nr)
@@ -111,6 +104,7 @@ static void expect_counted(struct __test_metadata *_metadata,
 		return;
 	aio_counts_settle(since, nr, &c);
 	EXPECT_EQ(nr, c.at_once + c.native + c.worker + c.submitter);
+	EXPECT_EQ(0, c.armed);
 	if (force)
 		EXPECT_EQ(nr, c.worker);
 }
@@ -1551,8 +1545,17 @@ TEST_F_TIMEOUT(blocked, unmapped_under_way, 60)
 	static struct iocb cbs[NR];
 	struct iocb *ptrs[NR];
 	struct io_event ev;
+	char cpu[4096];
 	uint8_t *mem;
 	int fd, i, round;
+
+	/*
+	 * There any copy to memory that another thread unmaps may crash the
+	 * kernel: maybe_map() of arch/um looks up the page only once.
+	 */
+	if (aio_read_text("/proc/cpuinfo", cpu, sizeof(cpu)) > 0 &&
+	    strstr(cpu, "User Mode Linux"))
+		SKIP(return, "User Mode Linux may crash on it");
 
 	fd = aio_temp_file("/tmp", 0);
 	ASSERT_LE(0, fd);

@@ -214,6 +214,18 @@ static inline long long aio_run(aio_context_t ctx, struct iocb *cb)
 	return ev.res;
 }
 
+/*
+ * Open the end of a pipe that @fd is once more, by name. Such an end cannot be
+ * tried, so what would block on it does so in a worker.
+ */
+static inline int aio_open_end(int fd, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, flags | O_CLOEXEC);
+}
+
 /* ---- conditions ---- */
 
 /* Wait until @cond holds; gives whether it did within @ms. */
@@ -302,6 +314,7 @@ static inline long long aio_stat(const char *name)
 struct aio_counts {
 	long long	at_once;
 	long long	native;
+	long long	armed;
 	long long	worker;
 	long long	submitter;
 	long long	cancelled;
@@ -314,6 +327,7 @@ static inline void aio_counts_get(struct aio_counts *c)
 		return;
 	c->at_once = aio_stat("at_once");
 	c->native = aio_stat("native");
+	c->armed = aio_stat("armed");
 	c->worker = aio_stat("worker");
 	c->submitter = aio_stat("submitter");
 	c->cancelled = aio_stat("cancelled");
@@ -326,18 +340,19 @@ static inline void aio_counts_since(const struct aio_counts *since,
 	aio_counts_get(c);
 	c->at_once -= since->at_once;
 	c->native -= since->native;
+	c->armed -= since->armed;
 	c->worker -= since->worker;
 	c->submitter -= since->submitter;
 	c->cancelled -= since->cancelled;
 }
 
-/* Requests that ran after @since, wherever. */
+/* Requests that were taken after @since, each counted once. */
 static inline long long aio_counts_ran(const struct aio_counts *since)
 {
 	struct aio_counts c;
 
 	aio_counts_since(since, &c);
-	return c.at_once + c.native + c.worker + c.submitter;
+	return c.at_once + c.native + c.armed + c.worker + c.submitter;
 }
 
 /* What was counted after @since, once at least @nr requests are. */
@@ -489,8 +504,8 @@ static inline long long aio_check_byte(const void *buf, size_t len,
 
 /*
  * Every test starts from and must come back to: no more request objects, no
- * more queued or running requests, no more descriptors than there were, and
- * no event that nobody asked for.
+ * more waiting, queued or running requests, no more descriptors than there
+ * were, and no event that nobody asked for.
  */
 struct aio_env {
 	aio_context_t	ctx;
@@ -498,6 +513,7 @@ struct aio_env {
 	int		fds;
 	bool		stats;
 	long long	objects;
+	long long	waiting;
 	long long	queued;
 	long long	running;
 	bool		broken;
@@ -547,11 +563,12 @@ static inline const char *aio_env_start(struct aio_env *env, bool threaded,
 	}
 	if (env->stats) {
 		env->objects = aio_stat("objects");
+		env->waiting = aio_stat("waiting");
 		env->queued = aio_stat("queued");
 		env->running = aio_stat("running");
 		what = AIO_STATS;
-		ret = env->objects < 0 || env->queued < 0 || env->running < 0 ?
-			-ENODATA : 0;
+		ret = env->objects < 0 || env->waiting < 0 ||
+		      env->queued < 0 || env->running < 0 ? -ENODATA : 0;
 		if (ret)
 			goto broken;
 	}
@@ -591,6 +608,8 @@ static inline int aio_env_end(struct aio_env *env)
 		env->ctx = 0;
 	}
 	if (env->stats) {
+		wrong += !wait_stat("waiting", "<=", env->waiting,
+				    AIO_PATIENCE_MS);
 		wrong += !wait_stat("queued", "<=", env->queued,
 				    AIO_PATIENCE_MS);
 		wrong += !wait_stat("running", "<=", env->running,
@@ -610,6 +629,51 @@ static inline int aio_env_end(struct aio_env *env)
 		aio_set_threads(env->threads_before);
 	}
 	return wrong;
+}
+
+/* ---- requests that are blocked ---- */
+
+/*
+ * What would block on a pipe, a socket, an eventfd or the like waits on its
+ * wait queues, or in a worker where all that may goes to one (@force). The same
+ * holds for what such a request gives that is cancelled and has moved nothing.
+ */
+static inline const char *aio_blocked_stat(bool force)
+{
+	return force ? "running" : "waiting";
+}
+
+static inline long long aio_blocked_cancelled(bool force)
+{
+	return force ? -EINTR : -ECANCELED;
+}
+
+/* Wait until at least so many more than when the test began have a worker. */
+static inline bool aio_wait_running(const struct aio_env *env, int more)
+{
+	return wait_stat("running", ">=", env->running + more,
+			 AIO_PATIENCE_MS);
+}
+
+/* Wait until at least so many more than when the test began are blocked. */
+static inline bool aio_wait_blocked(const struct aio_env *env, bool force,
+				    int more)
+{
+	if (force)
+		return aio_wait_running(env, more);
+	/* And none has a worker, or is going to have one. */
+	return wait_stat("waiting", ">=", env->waiting + more,
+			 AIO_PATIENCE_MS) &&
+	       wait_stat("queued", "<=", env->queued, AIO_PATIENCE_MS) &&
+	       wait_stat("running", "<=", env->running, AIO_PATIENCE_MS);
+}
+
+/* Wait until none of those is left, wherever they were. */
+static inline bool aio_wait_unblocked(const struct aio_env *env)
+{
+	return wait_stat("waiting", "==", env->waiting, AIO_PATIENCE_MS) &&
+	       wait_stat("queued", "==", env->queued, AIO_PATIENCE_MS) &&
+	       wait_stat("running", "==", env->running, AIO_PATIENCE_MS);
 }
 
 #ifdef __KSELFTEST_HARNESS_H

@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What operations on paths need from C: names, the context that they are
+ * resolved in, descriptors, and the calls into fs/namei.c.
+ */
+#include <linux/aio.h>
+#include <linux/aio_abi.h>
+#include <linux/audit.h>
+#include <linux/compat.h>
+#include <linux/cred.h>
+#include <linux/fcntl.h>
+#include <linux/fdtable.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/fs_struct.h>
+#include <linux/fsnotify.h>
+#include <linux/magic.h>
+#include <linux/namei.h>
+#include <linux/nsproxy.h>
+#include <linux/quotaops.h>
+#include <linux/sched/task.h>
+#include <linux/seccomp.h>
+#include <linux/security.h>
+#include <linux/sched/signal.h>
+#include <linux/tty.h>
+#include <linux/uaccess.h>
+
+#include "../internal.h"
+#ifdef CONFIG_PROC_FS
+#include "../proc/internal.h"
+#endif
+#include "glue.h"
+
+/**
+ * aio_seccomp_active - whether the running task is under seccomp
+ *
+ * A filter sees io_submit(), and not what an operation stands for.
+ *
+ * Context: The submitting task.
+ */
+bool aio_seccomp_active(void)
+{
+	return seccomp_mode(&current->seccomp) != SECCOMP_MODE_DISABLED;
+}
+
+/* See security_judges_by_task(). */
+bool aio_lsm_judges_by_task(void)
+{
+	return security_judges_by_task();
+}
+
+/**
+ * aio_audit_active - whether audit takes notes of the running system call
+ *
+ * What a worker does with paths would be missing in them.
+ *
+ * Context: The submitting task.
+ */
+bool aio_audit_active(void)
+{
+	return !audit_dummy_context();
+}
+
+/**
+ * aio_name_import - copy a path name
+ * @name: set up, to be given back with dismiss_delayed_filename()
+ * @ptr: address in user memory
+ * @may_be_empty: the name may be empty
+ *
+ * Context: The submitting task; may fault and sleep for memory.
+ * Return: 0, -EFAULT, -ENAMETOOLONG, -ENOMEM, or -ENOENT for an empty name
+ * that may not be.
+ */
+int aio_name_import(struct delayed_filename *name, u64 ptr, bool may_be_empty)
+{
+	return delayed_getname_uflags(name, u64_to_user_ptr(ptr),
+				      may_be_empty ? AT_EMPTY_PATH : 0);
+}
+
+bool aio_name_is_absolute(const struct delayed_filename *name)
+{
+	return name->__incomplete_filename->name[0] == '/';
+}
+
+/**
+ * aio_path_capture - remember what the running task resolves paths with
+ * @context: filled in but for its directories
+ *
+ * The fs_struct is a copy: nobody else changes it, and neither is the
+ * submitter's shared by more users than there are threads, which exec would
+ * notice.
+ *
+ * Context: The submitting task; sleeps for memory.
+ * Return: 0 or -ENOMEM.
+ */
+int aio_path_capture(struct aio_path_context *context)
+{
+	context->fs = copy_fs_struct(current->fs);
+	if (!context->fs)
+		return -ENOMEM;
+	context->nsproxy = current->nsproxy;
+	get_nsproxy(context->nsproxy);
+	return 0;
+}
+
+void aio_path_release(struct aio_path_context *context)
+{
+	put_nsproxy(context->nsproxy);
+	free_fs_struct(context->fs);
+}
+
+static void aio_set_nsproxy(struct nsproxy *nsproxy)
+{
+	/* Others look at it, through /proc/<pid>/ns. */
+	task_lock(current);
+	current->nsproxy = nsproxy;
+	task_unlock(current);
+}
+
+/**
+ * aio_path_enter - resolve paths as the submitter does
+ * @saved: filled in with what the worker has
+ * @context: of the request
+ *
+ * Until aio_path_leave(). current->real_fs stays the worker's, which is what
+ * others see of it; only its own look-ups use current->fs.
+ *
+ * Context: A worker that acts for the submitter.
+ */
+void aio_path_enter(struct aio_path_saved *saved,
+		    const struct aio_path_context *context)
+{
+	saved->outer = current->aio_task;
+	saved->task = *saved->outer;
+	saved->task.dir = context->dir;
+	current->aio_task = &saved->task;
+
+	saved->fs = current->fs;
+	WRITE_ONCE(current->fs, context->fs);
+
+	saved->nsproxy = current->nsproxy;
+	aio_set_nsproxy(context->nsproxy);
+}
+
+void aio_path_leave(const struct aio_path_saved *saved)
+{
+	aio_set_nsproxy(saved->nsproxy);
+	WRITE_ONCE(current->fs, saved->fs);
+	current->aio_task = saved->outer;
+}
+
+/**
+ * aio_dirfd - what a directory descriptor stands for in a worker
+ * @dfd: number of a directory in the request
+ *
+ * Context: A worker that acts for a submitter.
+ * Return: the file, which the request holds; empty if the request has no such.
+ */
+struct fd aio_dirfd(int dfd)
+{
+	struct file * const *dir = current->aio_task->dir;
+
+	if (!dir || dfd < 0 || dfd > 1 || !dir[dfd])
+		return EMPTY_FD;
+	return BORROWED_FD(dir[dfd]);
+}
+
+/**
+ * aio_is_same_process - whether the running task acts for a thread of a process
+ * @task: a thread of that process
+ *
+ * What threads of one process may see of each other. In a worker that is what
+ * the submitting process may, as long as it has the credentials that it had.
+ *
+ * Context: Any; does not sleep.
+ */
+bool aio_is_same_process(struct task_struct *task)
+{
+	const struct aio_task *aio = current->aio_task;
+
+	if (!aio)
+		return same_thread_group(task, current);
+	return task_tgid(task) == aio->tgid && aio_is_submitter(task);
+}
+
+/**
+ * aio_current_tty - the controlling terminal of whom the running task acts for
+ *
+ * Context: Takes the siglock.
+ * Return: the terminal, with a reference, or NULL.
+ */
+struct tty_struct *aio_current_tty(void)
+{
+	struct tty_struct *tty = NULL;
+	struct task_struct *task;
+	unsigned long flags;
+
+	if (!current->aio_task)
+		return get_current_tty();
+
+	task = aio_get_task();
+	if (!task)
+		return NULL;
+	if (lock_task_sighand(task, &flags)) {
+		tty = tty_kref_get(task->signal->tty);
+		unlock_task_sighand(task, &flags);
+	}
+	put_task_struct(task);
+	return tty;
+}
+
+/**
+ * aio_may_open - whether a worker may open a file for its submitter
+ * @inode: the file
+ * @fops: its operations
+ *
+ * Drivers and control files take note of who opens them. Those that are known
+ * to need nothing but credentials are marked %FOP_AIO_WORKER; and what is in the
+ * directories of processes knows whose it is.
+ *
+ * Context: Any.
+ * Return: true outside of workers, too.
+ */
+bool aio_may_open(const struct inode *inode, const struct file_operations *fops)
+{
+	if (!aio_is_worker())
+		return true;
+	switch (inode->i_mode & S_IFMT) {
+	case S_IFCHR:
+		return fops->fop_flags & FOP_AIO_WORKER;
+	case S_IFREG:
+#ifdef CONFIG_PROC_FS
+		if (inode->i_sb->s_magic == PROC_SUPER_MAGIC && proc_pid(inode))
+			return true;
+#endif
+		/* To open a namespace calls nobody. */
+		if (inode->i_sb->s_magic == NSFS_MAGIC)
+			return true;
+		return !aio_control_file(inode);
+	}
+	return true;
+}
+
+static int aio_open_flags(u32 flags, u32 mode, struct open_flags *op)
+{
+	struct open_how how = build_open_how(flags, mode);
+
+	return build_open_flags(&how, op);
+}
+
+/**
+ * aio_open_check - check flags and mode of an open
+ * @flags: flags of open(2); %O_LARGEFILE is added where it is implied
+ * @mode: mode of a file that is created
+ *
+ * Context: The submitting task.
+ * Return: 0 or -EINVAL.
+ */
+int aio_open_check(u32 *flags, u32 mode)
+{
+	struct open_flags op;
+
+	if (*flags & ~VALID_OPEN_FLAGS)
+		return -EINVAL;
+	if (!in_compat_syscall() && force_o_largefile())
+		*flags |= O_LARGEFILE;
+	return aio_open_flags(*flags, mode, &op);
+}
+
+/**
+ * aio_open_is_quick - whether opening a file does not wait for anything
+ * @path: the file
+ * @acc_mode: %MAY_READ, %MAY_WRITE and the like
+ *
+ * That is known of regular files and directories of some file systems, unless
+ * there is more to be read first: an access control list, a disk quota, what
+ * encrypted and authenticated files need, or somebody has to be asked.
+ *
+ * Context: The submitting task. Does not sleep.
+ */
+bool aio_open_is_quick(const struct path *path, int acc_mode)
+{
+	const struct inode *inode = d_backing_inode(path->dentry);
+	struct super_block *sb = inode->i_sb;
+
+	if (!S_ISREG(inode->i_mode) && !S_ISDIR(inode->i_mode))
+		return false;
+	switch (sb->s_magic) {
+	case EXT4_SUPER_MAGIC:
+	case TMPFS_MAGIC:
+		break;
+	case BTRFS_SUPER_MAGIC:
+	case XFS_SUPER_MAGIC:
+		/* A directory's own blocks are looked at. */
+		if (S_ISREG(inode->i_mode))
+			break;
+		fallthrough;
+	default:
+		return false;
+	}
+	if (IS_ENCRYPTED(inode) || IS_VERITY(inode))
+		return false;
+#ifdef CONFIG_FS_POSIX_ACL
+	if (IS_POSIXACL(inode) && READ_ONCE(inode->i_acl) == ACL_NOT_CACHED)
+		return false;
+#endif
+	if (acc_mode & MAY_WRITE && sb_any_quota_loaded(sb))
+		return false;
+#ifdef CONFIG_FANOTIFY_ACCESS_PERMISSIONS
+	if (fsnotify_sb_has_priority_watchers(sb, FSNOTIFY_PRIO_CONTENT))
+		return false;
+#endif
+	return true;
+}
+
+/**
+ * aio_openat - open a file
+ * @dfd: directory: in the submitter a descriptor, in a worker a number
+ * @name: used up, unless the return value is -EAGAIN with @at_once
+ * @flags: as aio_open_check() has left them
+ * @mode: mode of a file that is created
+ * @at_once: only if that does not have to wait for anything
+ *
+ * Context: The submitting task if @at_once, else a worker within
+ * aio_path_enter(); sleeps then.
+ * Return: the file, or an ERR_PTR(); -EAGAIN with @at_once if it might wait.
+ */
+struct file *aio_openat(int dfd, struct delayed_filename *name, u32 flags,
+			u32 mode, bool at_once)
+{
+	struct filename *filename;
+	bool nonblock = false;
+	struct open_flags op;
+	struct file *file;
+	int ret;
+
+	ret = aio_open_flags(flags, mode, &op);
+	if (ret)
+		return ERR_PTR(ret);
+	if (at_once) {
+		/* These always have to wait, as far as LOOKUP_CACHED knows. */
+		if (flags & (O_TRUNC | O_CREAT | __O_TMPFILE))
+			return ERR_PTR(-EAGAIN);
+		op.lookup_flags |= LOOKUP_CACHED | LOOKUP_QUICK_OPEN;
+		/* A lease that has to be broken is not waited for then. */
+		nonblock = !(op.open_flag & O_NONBLOCK);
+		op.open_flag |= O_NONBLOCK;
+	}
+
+	filename = complete_getname(name);
+	file = do_file_open(dfd, filename, &op);
+	if (IS_ERR(file)) {
+		if (at_once && PTR_ERR(file) == -EAGAIN) {
+			ret = putname_to_delayed(name, filename);
+			return ERR_PTR(ret ?: -EAGAIN);
+		}
+	} else if (nonblock) {
+		file->f_flags &= ~O_NONBLOCK;
+	}
+	putname(filename);
+	return file;
+}
+
+/**
+ * aio_unlinkat - remove a file or an empty directory
+ * @dfd: number of the directory in the request, or %AT_FDCWD
+ * @name: used up
+ * @rmdir: remove a directory
+ *
+ * Context: A worker within aio_path_enter(). Sleeps.
+ * Return: 0 or a negative error.
+ */
+int aio_unlinkat(int dfd, struct delayed_filename *name, bool rmdir)
+{
+	CLASS(filename_complete_delayed, filename)(name);
+
+	return rmdir ? filename_rmdir(dfd, filename) :
+		       filename_unlinkat(dfd, filename);
+}
+
+/**
+ * aio_renameat - give a file another name
+ * @olddfd: number of the old name's directory in the request, or %AT_FDCWD
+ * @oldname: used up
+ * @newdfd: as @olddfd, for the new name
+ * @newname: used up
+ * @flags: of renameat2(2)
+ *
+ * Context: A worker within aio_path_enter(). Sleeps.
+ * Return: 0 or a negative error.
+ */
+int aio_renameat(int olddfd, struct delayed_filename *oldname, int newdfd,
+		 struct delayed_filename *newname, u32 flags)
+{
+	CLASS(filename_complete_delayed, from)(oldname);
+	CLASS(filename_complete_delayed, to)(newname);
+
+	return filename_renameat2(olddfd, from, newdfd, to, flags);
+}
+
+int aio_rename_info_import(struct renameat_info *info, u64 ptr)
+{
+	return copy_from_user(info, u64_to_user_ptr(ptr), sizeof(*info)) ?
+		-EFAULT : 0;
+}
+
+/**
+ * aio_fd_reserve - reserve a descriptor for a file that is going to be opened
+ * @flags: flags of open(2), of which %O_CLOEXEC counts
+ * @fd: set to the descriptor
+ *
+ * Until there is a file, it is to everybody as if it were not open, but given
+ * to nobody else.
+ *
+ * Context: The submitting task; sleeps for memory.
+ * Return: its descriptor table, with a reference, or an ERR_PTR() of -EMFILE
+ * or -ENOMEM. To be given back by aio_fd_unreserve(), or, after
+ * aio_fd_install(), by put_files_struct().
+ */
+struct files_struct *aio_fd_reserve(u32 flags, u32 *fd)
+{
+	struct files_struct *files = current->files;
+	int ret = get_unused_fd_flags(flags);
+
+	if (ret < 0)
+		return ERR_PTR(ret);
+	*fd = ret;
+	atomic_inc(&files->count);
+	return files;
+}
+
+/**
+ * aio_fd_install - put a file into a descriptor table
+ * @files: what aio_fd_reserve() has returned
+ * @fd: the descriptor that it has reserved
+ * @file: the file, whose reference goes to the table
+ *
+ * Context: Any task.
+ * Return: 0, or -ECANCELED if nobody has the table any more.
+ */
+int aio_fd_install(struct files_struct *files, u32 fd, struct file *file)
+{
+	/* The one reference is the request's, and nobody can get another. */
+	if (atomic_read(&files->count) == 1)
+		return -ECANCELED;
+	files_fd_install(files, fd, file);
+	return 0;
+}
+
+void aio_fd_unreserve(struct files_struct *files, u32 fd)
+{
+	files_put_unused_fd(files, fd);
+	put_files_struct(files);
+}
