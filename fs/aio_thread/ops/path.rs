@@ -56,6 +56,18 @@ fn name_or_result(name: Result<Name>) -> Result<Result<Name>> {
     }
 }
 
+/// What is asked of all of them before anything is copied: that the one field for which there is no
+/// use, and the flags for reads and writes, are 0, and that a worker may stand in for the caller.
+/// Returns the I/O priority.
+fn admit(iocb: &Iocb, unused_is_0: bool) -> Result<u16> {
+    if !unused_is_0 || iocb.rw_flags != 0 {
+        return Err(EINVAL);
+    }
+    ffi::seccomp_allows()?;
+    ffi::worker_allowed()?;
+    iocb.ioprio()
+}
+
 /// Completes a request whose result is known without running it.
 fn complete(
     submission: Submission<'_>,
@@ -111,13 +123,8 @@ pub(crate) fn submit_openat(
     completion: Completion,
     iocb: &Iocb,
 ) -> Result {
-    if iocb.nbytes != 0 || iocb.rw_flags != 0 {
-        return Err(EINVAL);
-    }
+    let ioprio = admit(iocb, iocb.nbytes == 0)?;
     let how = OpenHow::new(iocb.offset as u32, (iocb.offset as u64 >> 32) as u32)?;
-    ffi::seccomp_allows()?;
-    ffi::worker_allowed()?;
-    let ioprio = iocb.ioprio()?;
     let kind = Kind::Openat;
     let mut name = match name_or_result(Name::import(iocb.buf, how.empty_name_is_one()))? {
         Ok(name) => name,
@@ -191,13 +198,8 @@ pub(crate) fn submit_unlinkat(
     completion: Completion,
     iocb: &Iocb,
 ) -> Result {
-    if iocb.nbytes != 0 || iocb.rw_flags != 0 {
-        return Err(EINVAL);
-    }
+    let ioprio = admit(iocb, iocb.nbytes == 0)?;
     let rmdir = unlink_flags(iocb.offset)?;
-    ffi::seccomp_allows()?;
-    ffi::worker_allowed()?;
-    let ioprio = iocb.ioprio()?;
     let name = match name_or_result(Name::import(iocb.buf, false))? {
         Ok(name) => name,
         Err(e) => return complete(submission, completion, Kind::Unlinkat, Err(e)),
@@ -263,14 +265,9 @@ pub(crate) fn submit_renameat(
     completion: Completion,
     iocb: &Iocb,
 ) -> Result {
-    if iocb.offset != 0 || iocb.rw_flags != 0 {
-        return Err(EINVAL);
-    }
+    let ioprio = admit(iocb, iocb.offset == 0)?;
     let info = RenameInfo::import(iocb.buf, iocb.nbytes)?;
     let flags = rename_flags(info.flags)?;
-    ffi::seccomp_allows()?;
-    ffi::worker_allowed()?;
-    let ioprio = iocb.ioprio()?;
     let from = name_or_result(Name::import(info.oldpath, false))?;
     let to = name_or_result(Name::import(info.newpath, false))?;
     let (from, to) = match (from, to) {

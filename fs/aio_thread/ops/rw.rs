@@ -238,6 +238,7 @@ fn try_nowait(
         }
         // What was moved can't be undone.
         Err(_) if bytes > 0 => {
+            Ran::AtOnce.count(kind, 1);
             submission.complete(completion, res);
             Ok(())
         }

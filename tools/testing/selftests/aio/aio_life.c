@@ -8,7 +8,7 @@
  * AIO_SLOW=1: a debug kernel, which may take ten times as long.
  */
 #include "../kselftest_harness.h"
-#include "aio_many.h"
+#include "aio_kid.h"
 
 #include <grp.h>
 #include <linux/ioprio.h>
@@ -131,75 +131,6 @@ static size_t ring_length(aio_context_t ctx)
 	if (maps)
 		fclose(maps);
 	return len;
-}
-
-/* ---- a child that one can talk to ---- */
-
-struct kid {
-	pid_t	pid;
-	int	hear[2];		/* what the parent hears */
-	int	tell[2];		/* what the parent tells */
-};
-
-static char hear(int fd)
-{
-	struct pollfd pfd = { .fd = fd, .events = POLLIN };
-	char c;
-
-	if (poll(&pfd, 1, MANY_MS) != 1 || read(fd, &c, 1) != 1)
-		return 0;
-	return c;
-}
-
-static char kid_hear(const struct kid *kid)
-{
-	return hear(kid->hear[0]);
-}
-
-static bool kid_tell(const struct kid *kid, const char *c)
-{
-	return write(kid->tell[1], c, 1) == 1;
-}
-
-/* and in the child */
-static char parent_hear(const struct kid *kid)
-{
-	return hear(kid->tell[0]);
-}
-
-static bool parent_tell(const struct kid *kid, const char *c)
-{
-	return write(kid->hear[1], c, 1) == 1;
-}
-
-static bool kid_start(struct kid *kid, int (*fn)(struct kid *kid, void *arg),
-		      void *arg)
-{
-	if (pipe2(kid->hear, O_CLOEXEC) || pipe2(kid->tell, O_CLOEXEC))
-		return false;
-	kid->pid = fork();
-	if (!kid->pid) {
-		/* A failing test must not leave one behind. */
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(kid->hear[0]);
-		close(kid->tell[1]);
-		_exit(fn(kid, arg));
-	}
-	close(kid->hear[1]);
-	close(kid->tell[0]);
-	return kid->pid > 0;
-}
-
-/* Gives what waitpid() says of it. */
-static int kid_wait(struct kid *kid)
-{
-	int status = -1;
-
-	if (waitpid(kid->pid, &status, 0) != kid->pid)
-		status = -1;
-	close(kid->hear[0]);
-	close(kid->tell[1]);
-	return status;
 }
 
 /* ---- ten thousand blocked reads ---- */

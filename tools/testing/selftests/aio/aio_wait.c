@@ -10,7 +10,7 @@
  * AIO_RACE_ROUNDS: at most so many rounds of each race.
  */
 #include "../kselftest_harness.h"
-#include "aio_many.h"
+#include "aio_kid.h"
 
 #include <poll.h>
 #include <termios.h>
@@ -1777,63 +1777,11 @@ TEST_F(waits, switched_off)
 
 /* ---- children ---- */
 
-struct kid {
-	pid_t	pid;
-	int	fd;
-};
-
-static char hear(const struct kid *kid)
-{
-	struct pollfd pfd = { .fd = kid->fd, .events = POLLIN };
-	char c;
-
-	if (poll(&pfd, 1, MANY_MS) != 1 || read(kid->fd, &c, 1) != 1)
-		return 0;
-	return c;
-}
-
-static bool tell(const struct kid *kid, char c)
-{
-	return write(kid->fd, &c, 1) == 1;
-}
-
-/* @fn hears and tells by a struct kid of its own, and gives the exit code. */
-static bool kid_start(struct kid *kid, int (*fn)(struct kid *kid, void *arg),
-		      void *arg)
-{
-	int s[2];
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s))
-		return false;
-	kid->pid = fork();
-	if (!kid->pid) {
-		/* A failing test must not leave one behind. */
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(s[0]);
-		kid->fd = s[1];
-		_exit(fn(kid, arg));
-	}
-	close(s[1]);
-	kid->fd = s[0];
-	return kid->pid > 0;
-}
-
-/* Gives what waitpid() says of it. */
-static int kid_wait(struct kid *kid)
-{
-	int status = -1;
-
-	if (waitpid(kid->pid, &status, 0) != kid->pid)
-		status = -1;
-	close(kid->fd);
-	return status;
-}
-
 static int kid_feeds(struct kid *kid, void *arg)
 {
 	const struct subject *s = arg;
 
-	if (!hear(kid))
+	if (!parent_hear(kid))
 		return 1;
 	return subject_feed(s, 11) ? 0 : 2;
 }
@@ -1856,7 +1804,7 @@ TEST_F(waits, fed_by_a_child)
 		ASSERT_EQ(1, submit_one(self->ctx, &cb));
 		EXPECT_TRUE(WAIT_EITHER(1));
 		EXPECT_TRUE(aio_no_event(self->ctx));
-		ASSERT_TRUE(tell(&kid, 'f'));
+		ASSERT_TRUE(kid_tell(&kid, "f"));
 		EXPECT_EQ(8, result(self->ctx));
 		EXPECT_EQ(11, value);
 		EXPECT_EQ(0, kid_wait(&kid));
@@ -1880,7 +1828,7 @@ static int kid_of_fork(struct kid *kid, void *arg)
 	    sys_io_cancel(f->ctx, &f->m->cbs[0], &ev) != -EINVAL ||
 	    sys_io_destroy(f->ctx) != -EINVAL)
 		return 1;
-	if (!tell(kid, 'r') || !hear(kid))
+	if (!parent_tell(kid, "r") || !parent_hear(kid))
 		return 2;
 	/* Nor does it get the data. */
 	for (i = 0; i < f->m->nr; i++)
@@ -1906,11 +1854,11 @@ TEST_F(waits, fork)
 	ASSERT_TRUE(WAIT_EITHER(m.nr));
 	f.m = &m;
 	ASSERT_TRUE(kid_start(&first, kid_of_fork, &f));
-	ASSERT_EQ('r', hear(&first));
+	ASSERT_EQ('r', kid_hear(&first));
 	ASSERT_TRUE(kid_start(&second, kid_of_fork, &f));
-	ASSERT_EQ('r', hear(&second));
+	ASSERT_EQ('r', kid_hear(&second));
 	/* A child's end disturbs nothing. */
-	ASSERT_TRUE(tell(&first, 'e'));
+	ASSERT_TRUE(kid_tell(&first, "e"));
 	EXPECT_EQ(0, kid_wait(&first));
 	EXPECT_TRUE(WAIT_EITHER(m.nr));
 	EXPECT_TRUE(aio_no_event(self->ctx));
@@ -1922,7 +1870,7 @@ TEST_F(waits, fork)
 		EXPECT_EQ(1, m.res[i]);
 		EXPECT_EQ('f', m.bufs[i]);
 	}
-	ASSERT_TRUE(tell(&second, 'e'));
+	ASSERT_TRUE(kid_tell(&second, "e"));
 	EXPECT_EQ(0, kid_wait(&second));
 	EXPECT_EQ(0, m.wrong);
 	many_free(&m);
@@ -2121,13 +2069,13 @@ static int kid_ten_thousand(struct kid *kid, void *arg)
 		many_read(&m, i, fds[i % KID_PIPES][0]);
 	if (many_submit(&m, 0, KID_READS) || !aio_no_event(ctx))
 		return 3;
-	if (!tell(kid, 'r') || !hear(kid))
+	if (!parent_tell(kid, "r") || !parent_hear(kid))
 		return 4;
 
 	/* One byte is one event, of one that reads that pipe. */
 	if (write(fds[7][1], "7", 1) != 1 || !many_reap(&m, 1, MANY_MS))
 		return 5;
-	if (!tell(kid, 'w') || !hear(kid))
+	if (!parent_tell(kid, "w") || !parent_hear(kid))
 		return 6;
 	for (i = 0; i < KID_READS && !m.seen[i]; i++)
 		;
@@ -2144,13 +2092,13 @@ static int kid_ten_thousand(struct kid *kid, void *arg)
 		return 9;
 	if (sys_io_cancel(ctx, &m.cbs[i], &ev) != -EINVAL)
 		return 10;
-	if (!tell(kid, 'c') || !hear(kid))
+	if (!parent_tell(kid, "c") || !parent_hear(kid))
 		return 11;
 	if (!aio_no_event(ctx) || m.wrong)
 		return 12;
-	tell(kid, 'k');
+	parent_tell(kid, "k");
 	/* To be killed. */
-	hear(kid);
+	parent_hear(kid);
 	return 13;
 }
 
@@ -2162,7 +2110,7 @@ TEST_F_TIMEOUT(armed, ten_thousand, 600)
 
 	ASSERT_LT(0, kworkers);
 	ASSERT_TRUE(kid_start(&kid, kid_ten_thousand, NULL));
-	ASSERT_EQ('r', hear(&kid)) {
+	ASSERT_EQ('r', kid_hear(&kid)) {
 		TH_LOG("exit status %x", kid_wait(&kid));
 	}
 	EXPECT_TRUE(wait_armed(&self->base, KID_READS));
@@ -2172,18 +2120,18 @@ TEST_F_TIMEOUT(armed, ten_thousand, 600)
 	EXPECT_GE(kworkers + 10, count_kworkers()) {
 		TH_LOG("%d kworkers, were %d", count_kworkers(), kworkers);
 	}
-	ASSERT_TRUE(tell(&kid, 'w'));
-	ASSERT_EQ('w', hear(&kid)) {
+	ASSERT_TRUE(kid_tell(&kid, "w"));
+	ASSERT_EQ('w', kid_hear(&kid)) {
 		TH_LOG("exit status %x", kid_wait(&kid));
 	}
 	EXPECT_TRUE(wait_armed(&self->base, KID_READS - 1));
-	ASSERT_TRUE(tell(&kid, 'c'));
-	ASSERT_EQ('c', hear(&kid)) {
+	ASSERT_TRUE(kid_tell(&kid, "c"));
+	ASSERT_EQ('c', kid_hear(&kid)) {
 		TH_LOG("exit status %x", kid_wait(&kid));
 	}
 	EXPECT_TRUE(wait_armed(&self->base, KID_READS - 2));
-	ASSERT_TRUE(tell(&kid, 'k'));
-	ASSERT_EQ('k', hear(&kid)) {
+	ASSERT_TRUE(kid_tell(&kid, "k"));
+	ASSERT_EQ('k', kid_hear(&kid)) {
 		TH_LOG("exit status %x", kid_wait(&kid));
 	}
 	EXPECT_GE(kworkers + 10, count_kworkers());
@@ -2265,7 +2213,7 @@ static int kid_mixed(struct kid *kid, void *arg)
 	}
 	if (many_submit(&m, 0, m.nr) || !aio_no_event(ctx))
 		return 2;
-	if (!tell(kid, 'r') || !hear(kid))
+	if (!parent_tell(kid, "r") || !parent_hear(kid))
 		return 3;
 	switch (mixed->how) {
 	case KILLED:
@@ -2275,7 +2223,7 @@ static int kid_mixed(struct kid *kid, void *arg)
 	case ABORTS:
 		abort();
 	case EXECS:
-		snprintf(number, sizeof(number), "%d", dup(kid->fd));
+		snprintf(number, sizeof(number), "%d", dup(kid->hear[1]));
 		execl("/proc/self/exe", "aio_wait", "--after-exec", number,
 		      NULL);
 		break;
@@ -2283,8 +2231,8 @@ static int kid_mixed(struct kid *kid, void *arg)
 		mixed->ns = aio_now_ns();
 		mixed->ret = sys_io_destroy(ctx);
 		mixed->ns = aio_now_ns() - mixed->ns;
-		tell(kid, 'd');
-		hear(kid);
+		parent_tell(kid, "d");
+		parent_hear(kid);
 		return 0;
 	}
 	return 4;
@@ -2315,7 +2263,7 @@ static void mixed_ends(struct __test_metadata *_metadata,
 		counted += mix[i].counted ? MIX_EACH : 0;
 	}
 	ASSERT_TRUE(kid_start(&kid, kid_mixed, mixed));
-	ASSERT_EQ('r', hear(&kid)) {
+	ASSERT_EQ('r', kid_hear(&kid)) {
 		TH_LOG("exit status %x", kid_wait(&kid));
 	}
 	EXPECT_TRUE(wait_stat("waiting", ">=", base->waiting + counted,
@@ -2328,20 +2276,20 @@ static void mixed_ends(struct __test_metadata *_metadata,
 		ASSERT_EQ(0, kill(kid.pid, SIGKILL));
 		want = SIGKILL;
 	} else {
-		ASSERT_TRUE(tell(&kid, 'e'));
+		ASSERT_TRUE(kid_tell(&kid, "e"));
 	}
 	if (how == ABORTS)
 		want = SIGABRT;
 	if (how == EXECS)
-		EXPECT_EQ('x', hear(&kid));
+		EXPECT_EQ('x', kid_hear(&kid));
 	if (how == DESTROYS) {
 		/* All is gone while the process is still there. */
-		ASSERT_EQ('d', hear(&kid));
+		ASSERT_EQ('d', kid_hear(&kid));
 		EXPECT_EQ(0, mixed->ret);
 		EXPECT_GT(end_ns(), mixed->ns);
 		EXPECT_TRUE(all_gone(base));
 		ns = aio_now_ns();
-		ASSERT_TRUE(tell(&kid, 'e'));
+		ASSERT_TRUE(kid_tell(&kid, "e"));
 	}
 	status = kid_wait(&kid);
 	ns = aio_now_ns() - ns;
