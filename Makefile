@@ -3,13 +3,14 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test shell tree refresh check check-each bench clean distclean
+.PHONY: help run test attack shell tree refresh check check-each bench clean distclean
 
 help:
 	@echo 'Threaded AIO for Linux, in Rust.  On a Debian machine:'
 	@echo
 	@echo '  make run         boot a kernel with the series, copy thousands of files with it'
 	@echo '  make test        KUnit and kselftests, under a debug kernel too'
+	@echo '  make attack      takes out one guard of security at a time, and sees the attack succeed'
 	@echo '  make shell       a prompt in the patched kernel'
 	@echo '  make bench       cost of each operation, in guest instructions (BASE=1: without the series)'
 	@echo
@@ -24,7 +25,7 @@ help:
 	@echo
 	@echo 'Everything made is kept in $${XDG_CACHE_HOME:-~/.cache}/aio-thread.'
 
-run test shell tree refresh bench:
+run test attack shell tree refresh bench:
 	@harness/$@.sh
 
 check:

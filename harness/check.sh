@@ -91,8 +91,7 @@ check_clippy() {
 	(
 		flock 9
 		kernel_env
-		configure "$TREE" "$out" um "$HARNESS/configs/uml.config" \
-			"$HARNESS/configs/kunit.config" || exit 1
+		configure "$TREE" "$out" um "$HARNESS"/configs/{uml,security,kunit}.config || exit 1
 		# clippy speaks only when it compiles
 		(cd "$out" && rm -f rust/kernel.o fs/aio_thread/*.o) || true
 		kmake "$TREE" "$out" um -j"$JOBS" CLIPPY=1 rust/ fs/aio_thread/
@@ -123,8 +122,7 @@ check_sparse() {
 	(
 		flock 9
 		kernel_env
-		configure "$TREE" "$out" um "$HARNESS/configs/uml.config" \
-			"$HARNESS/configs/kunit.config" || exit 1
+		configure "$TREE" "$out" um "$HARNESS"/configs/{uml,security,kunit}.config || exit 1
 		kmake "$TREE" "$out" um -j"$JOBS" C=2 \
 			CHECK='sparse -D__typeof_unqual__=__typeof__' "${objs[@]}"
 	) 9> "$CACHE/build.lock" > "$WORK/sparse" 2>&1 || rc=1

@@ -140,7 +140,10 @@ kernel() {
 	local flavour=$1 src=${2:-$TREE} out arch image frags
 	out=$CACHE/build/$flavour
 	case $flavour in
-	uml*) arch=um image=linux frags=("$HARNESS/configs/uml.config") ;;
+	uml*) arch=um image=linux
+		frags=("$HARNESS/configs/uml.config" "$HARNESS/configs/security.config") ;;
+	x86-sec*) arch=x86_64 image=arch/x86/boot/bzImage
+		frags=("$HARNESS"/configs/{x86,security,suspend}.config) ;;
 	x86*) arch=x86_64 image=arch/x86/boot/bzImage frags=("$HARNESS/configs/x86.config") ;;
 	*) die "no such flavour: $flavour" ;;
 	esac
@@ -155,4 +158,19 @@ kernel() {
 		build "$flavour" "$src" "$out" "$arch" "$(basename "$image")"
 	) 9> "$CACHE/build.lock" || return 1
 	printf '%s\n' "$out/$image"
+}
+
+# build_selftests SRC OUT INSTALLED: the selftests, built and installed as
+# tools/testing/selftests does it.
+build_selftests() {
+	local src=$1 out=$2 installed=$3
+	say 'building the selftests'
+	rm -rf "$installed"
+	(
+		kernel_env
+		kmake "$src" "$out" x86_64 -j"$JOBS" headers &&
+		make -C "$src/tools/testing/selftests" O="$out" TARGETS=aio CC=gcc \
+			INSTALL_PATH="$installed" install
+	) > "$LOGS/selftests.log" 2>&1 ||
+		{ tail -20 "$LOGS/selftests.log" >&2; die 'the selftests do not build'; }
 }

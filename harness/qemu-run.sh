@@ -15,6 +15,7 @@ usage() {
 	  -c CPUS     virtual CPUs        (2)
 	  -t SECONDS  time for COMMAND    (600)
 	  -o FILE     where dmesg goes    (thrown away)
+	  -a OPTION   one more option for the kernel
 	  -b          benchmark: one CPU whose clock counts instructions
 	  -i          interactive: COMMAND gets the terminal
 	EOT
@@ -44,7 +45,7 @@ shift "$JOB_SHIFT"
 job_create qemu "$@"
 cmdline="console=ttyS0 root=host rootfstype=9p ro"
 cmdline+=" rootflags=trans=virtio,version=9p2000.L,msize=262144,cache=loose"
-cmdline+=" init=$HARNESS/guest/init aio_job=$JOB aio_guest=qemu reboot=t panic=-1"
+cmdline+=" init=$HARNESS/guest/init aio_job=$JOB aio_guest=qemu reboot=t panic=-1 $APPEND"
 args=(
 	-M "microvm,acpi=off,x-option-roms=off,isa-serial=on,rtc=on" -nodefaults -no-user-config -no-reboot
 	-display none -m "$MEM" -kernel "$KERNEL" -append "$cmdline"

@@ -36,20 +36,6 @@ kunit() {
 	args+=("kunit=$OUT/kunit.ktap:$OUT/kunit.ktap")
 }
 
-# The selftests, built and installed as tools/testing/selftests does it.
-build_selftests() {
-	local out=$CACHE/build/selftests
-	say 'building the selftests'
-	rm -rf "$CACHE/selftests"
-	(
-		kernel_env
-		kmake "$TREE" "$out" x86_64 -j"$JOBS" headers &&
-		make -C "$TREE/tools/testing/selftests" O="$out" TARGETS=aio CC=gcc \
-			INSTALL_PATH="$CACHE/selftests" install
-	) > "$LOGS/selftests.log" 2>&1 ||
-		{ tail -20 "$LOGS/selftests.log" >&2; die 'the selftests do not build'; }
-}
-
 # selftests LABEL SECONDS TESTS RUNNER OPTIONS...  (no TESTS: all of them)
 selftests() {
 	local label=$1 limit=$2 tests rc
@@ -71,12 +57,14 @@ selftests() {
 }
 
 # Builds first, so that one that fails is known early.
-build_selftests
+build_selftests "$TREE" "$CACHE/build/selftests" "$CACHE/selftests"
 uml=$(kernel uml)
 debug=$(kernel "$DEBUG")
-x86=$(kernel x86)
+x86=$(kernel x86-sec)
 kunit
 selftests uml 2400 '' "$HARNESS/uml-run.sh" -k "$uml"
+selftests smack 120 aio_lsm "$HARNESS/uml-run.sh" -k "$uml" -a lsm=smack
+selftests tomoyo 120 aio_lsm "$HARNESS/uml-run.sh" -k "$uml" -a lsm=tomoyo
 selftests x86 1500 'aio_compat aio_life' "$HARNESS/qemu-run.sh" -k "$x86"
 case $DEBUG in
 uml*) selftests debug 3000 '' "$HARNESS/uml-run.sh" -m 2G -k "$debug" ;;

@@ -17,6 +17,7 @@ usage() {
 	  -c CPUS     virtual CPUs        (2)
 	  -t SECONDS  time for COMMAND    (600)
 	  -o FILE     where dmesg goes    (thrown away)
+	  -a OPTION   one more option for the kernel
 	  -i          interactive: COMMAND gets the terminal
 	EOT
 }
@@ -35,6 +36,7 @@ args=(
 	# kernel messages to file descriptor 3, the command's output to standard output
 	console=tty1 "con1=null,fd:3" "umid=aio-$$" "uml_dir=$JOB/uml"
 )
+[ -z "$APPEND" ] || args+=("$APPEND")
 if [ "$INTERACTIVE" = 1 ]; then args+=("con0=fd:0,fd:1"); else args+=("con0=null,fd:1"); fi
 
 # /dev/shm may be too small for the guest's memory in a container

@@ -37,9 +37,14 @@
 //!   completion, which is [`ffi::Completion`] here. There is one of these per request; who has it
 //!   completes the request, and the event is out when both references are gone.
 //! - [`request::Request`] exists for requests that go native, to a worker or on wait queues. C
-//!   holds one reference until `iocb_destroy()`, the queue or the worker another. It carries the
-//!   [`identity::Identity`], the entries on wait queues ([`ffi::WaitQueues`]), and the
-//!   [`state::State`], which owns the [`request::Job`]: operation and [`ffi::Completion`].
+//!   holds one reference until `iocb_destroy()`, the line of its user, the queue or the worker
+//!   another. It carries the [`identity::Identity`], the entries on wait queues
+//!   ([`ffi::WaitQueues`]), and the [`state::State`], which owns the [`request::Job`]: operation
+//!   and [`ffi::Completion`].
+//! - [`identity::Identity`] is whom a worker acts for. Requests share it; a context keeps the last
+//!   one until the next is different, or the context is freed.
+//! - [`user::User`] is there as long as an identity refers to it. It has the line of requests that
+//!   wait for a worker, and says how many may have one.
 //! - The job is moved out of the state when a worker starts, so nothing that the operation uses is
 //!   shared. The iovec array has references of its own, because an asynchronous attempt in the
 //!   submitter may still look at it when the request has completed already.
@@ -73,9 +78,10 @@
 //! # Locks
 //!
 //! `ctx_lock` (C, interrupts off), or the lock of a wait queue → [`request::Request::state`]
-//! (interrupts off) → the worker's `siglock`, or the work queue's pool lock. `ctx_lock` and the
-//! lock of a wait queue are never held together here. No lock is held while an operation runs or
-//! an event is published. What each party may see:
+//! (interrupts off) → the worker's `siglock`, or the line of a [`user::User`] → the work
+//! queue's pool lock. The register of users is taken with nothing held, and before a user's line.
+//! `ctx_lock` and the lock of a wait queue are never held together here. No lock is held while an
+//! operation runs or an event is published. What each party may see:
 //!
 //! - **Submitter.** Has the request to itself until `aio_kiocb_queue()`, which under `ctx_lock`
 //!   puts it on the context's list and in the queue, so whoever finds it on the list finds it
@@ -96,6 +102,11 @@
 //!   leaves a mark. Who completes a request takes its entries off the queues before, under their
 //!   locks: after that nobody is in `wake()`, and nobody gets there. A queue that goes away before
 //!   its file does (`POLLFREE`) takes the entry off itself, and counts as a wake-up; see `wait.c`.
+//! - **User's line.** A request in the state `Queued` is in the line of its user, or in the work
+//!   queue, or a worker is just starting on it; it goes from the line to the queue under the line's
+//!   lock. A worker that starts counts itself there first, and last when it is through with the
+//!   request, also one that finds it cancelled. So the bound holds, and whoever waits is handed
+//!   over by whoever makes room: a worker that starts or ends, a canceller, or a larger bound.
 //! - **Canceller** (`io_cancel()`, or the end of the context through `io_destroy()`, exec, exit or
 //!   SIGKILL). Holds `ctx_lock`, and finds only requests on the list. These are valid: to complete
 //!   one takes `ctx_lock` to get it off the list first. It completes nothing itself. A queued or
@@ -107,6 +118,24 @@
 //!   only. A worker that has given a request back to its wait queues may hold the last reference
 //!   to the `Request` for a moment longer, and then drops what is left of it (mm, credentials,
 //!   pid, cgroups): all of these are counted by themselves, and nothing waits for them.
+//!
+//! # Who holds what, until when
+//!
+//! | what | held by | until |
+//! |---|---|---|
+//! | `aio_kiocb`, its file and context | `io_submit()`; [`ffi::Completion`] | return; event |
+//! | `Request` | C; user's line, queue or worker | `iocb_destroy()`; run, or taken out |
+//! | `Job` | `State`, then the worker's stack | event |
+//! | wait-queue entries | `Request`; on queues only while it has a job | last reference |
+//! | `Identity` | `Request`s; context | last reference |
+//! | credentials, pids, cgroups, mm | `Identity` | last reference |
+//! | page tables | nobody: `exit_aio()` waits for all requests | event |
+//! | `User` | `Identity`, counted in the register | last reference |
+//! | names, directories, root, namespaces | operation, in the `Job` | before or after the event |
+//! | descriptor and table | operation, in the `Job` | before the event |
+//!
+//! All of these are counted with `refcount_t` or the object's own counter. A request has one of
+//! each at most, and `fs.aio-max-nr` bounds requests, so that none of the others can overflow.
 //!
 //! # What cannot be interrupted
 //!
@@ -122,3 +151,4 @@ mod iter;
 mod ops;
 mod request;
 mod state;
+mod user;

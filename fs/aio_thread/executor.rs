@@ -9,8 +9,7 @@ use kernel::{
         Arc,
         ArcBorrow, //
     },
-    task::Task,
-    warn_on, //
+    task::Task, //
 };
 
 use crate::{
@@ -38,11 +37,9 @@ use crate::{
 /// Hands a request that is in the state `Queued` to the workers.
 ///
 /// Called with what excludes [`cancel`], so that it finds the request in the queue.
-fn enqueue(request: Arc<Request>) {
+fn enqueue(request: ArcBorrow<'_, Request>) {
     Stat::Queued.add(1);
-    // A request is handed over once at a time, so it is not in the queue yet.
-    let queued = ffi::thread_queue().enqueue(request);
-    warn_on!(queued.is_err());
+    request.identity.user().add(request);
 }
 
 /// Takes over a request that is now on its context's list: it is queued, or waits to be woken.
@@ -50,7 +47,7 @@ fn enqueue(request: Arc<Request>) {
 /// Called under `ctx_lock`, so that whoever cancels finds the request here.
 pub(crate) fn publish(request: ArcBorrow<'_, Request>) {
     if request.state.lock().publish() {
-        enqueue(request.into());
+        enqueue(request);
     } else {
         Stat::Waiting.add(1);
     }
@@ -65,7 +62,7 @@ pub(crate) fn wake(request: ArcBorrow<'_, Request>) {
     if state.wake() {
         Stat::Waiting.add(-1);
         // Still under the lock, for cancel() to find it in the queue.
-        enqueue(request.into());
+        enqueue(request);
     }
 }
 
@@ -98,11 +95,10 @@ pub(crate) fn cancel(request: ArcBorrow<'_, Request>) -> Result {
     } else {
         Stat::Queued.add(-1);
         // If it is not there any more, its worker is just starting, and finds out.
-        ffi::dequeue(request)
+        request.identity.user().take_back(request)
     };
     if let Some(request) = request {
-        let queued = ffi::cancel_queue().enqueue(request);
-        warn_on!(queued.is_err());
+        ffi::end_cancelled(request);
     }
     Ok(())
 }
@@ -117,6 +113,16 @@ struct Ended {
 
 /// A worker's part of a request's life.
 pub(crate) fn work(request: Arc<Request>, worker: Worker) {
+    // Which keeps the user.
+    let identity = request.identity.clone();
+    identity.user().start();
+    carry_out(request, worker);
+    // Only now is the worker free for the next of this user's.
+    identity.user().end();
+}
+
+/// Runs a request, or completes one that was cancelled before, in either queue.
+pub(crate) fn carry_out(request: Arc<Request>, worker: Worker) {
     // What was sent to the worker is gone after this, before anybody can see the event.
     let Some(ended) = worker.killable(|task| run(&request, &worker, task)) else {
         return;
@@ -166,9 +172,9 @@ fn run(request: &Request, worker: &Worker, task: ARef<Task>) -> Option<Ended> {
     }
     let ended = loop {
         let Job { op, completion } = &mut job;
-        let outcome = request
-            .identity
-            .act(worker, |submitter| op.run(submitter, completion, wait));
+        let outcome = request.identity.act(worker, request.ioprio, |submitter| {
+            op.run(submitter, completion, wait)
+        });
         let res = match outcome {
             Outcome::Done(res) => res,
             // The submitter's identity was laid down, so that the request may go on, and even end,

@@ -21,8 +21,21 @@ use kernel::{
         c_int,
         c_void, //
     },
+    list::{
+        impl_list_arc_safe,
+        impl_list_item,
+        AtomicTracker,
+        List,
+        ListArc,
+        TryNewListArc, //
+    },
     mm::Mm,
     prelude::*,
+    rbtree::{
+        self,
+        RBTree,
+        RBTreeNodeReservation, //
+    },
     sync::{
         aref::ARef,
         Arc,
@@ -34,6 +47,7 @@ use kernel::{
         NotThreadSafe,
         Opaque, //
     },
+    warn_on,
     workqueue::{
         impl_has_work,
         HasWork,
@@ -46,6 +60,7 @@ use kernel::{
 use crate::{
     identity::{
         ActingAs,
+        Identity,
         InPathContext,
         UsingMm, //
     },
@@ -56,7 +71,8 @@ use crate::{
         rw,
         Kind, //
     },
-    request::Request, //
+    request::Request,
+    user::User, //
 };
 
 /// Direction of a transfer, as the C side counts it.
@@ -240,7 +256,10 @@ impl UserIter {
         }
         let iovec = match NonNull::new(iovec) {
             // INVARIANT: C hands over the allocation.
-            Some(iovec) => Some(Arc::new(IovecArray(iovec), GFP_KERNEL_ACCOUNT)?),
+            Some(iovec) => Some(Arc::new(
+                IovecArray(iovec),
+                GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL,
+            )?),
             None => None,
         };
         // INVARIANT: This is what `aio_import_iter()` sets up.
@@ -296,6 +315,12 @@ impl Submitter {
             }),
         })
     }
+
+    /// Whether it is the running task, and nothing of what was captured has changed.
+    pub(crate) fn is_current(&self) -> bool {
+        // SAFETY: By the invariants.
+        unsafe { bindings::aio_task_is_current(self.task.get()) }
+    }
 }
 
 #[pinned_drop]
@@ -307,14 +332,16 @@ impl PinnedDrop for Submitter {
 }
 
 impl Worker {
-    /// Calls `f` while the worker has the submitter's credentials and file size limit, and whatever
-    /// it signals goes to the submitter.
+    /// Calls `f` while the worker has the submitter's credentials, login and file size limit;
+    /// whatever it signals goes to the submitter, and what it reads and writes is counted there.
     pub(crate) fn with_submitter<R>(&self, submitter: &Submitter, f: impl FnOnce() -> R) -> R {
-        // SAFETY: By the invariants of `Submitter` it is filled in, and it outlives the call.
-        let old = unsafe { bindings::aio_task_enter(submitter.task.get()) };
+        let mut saved = bindings::aio_task_saved::default();
+        // SAFETY: By the invariants of `Submitter` it is filled in, and it outlives the call as
+        // `saved` does.
+        unsafe { bindings::aio_task_enter(&mut saved, submitter.task.get()) };
         let ret = f();
-        // SAFETY: These are the thread's own credentials.
-        unsafe { bindings::aio_task_leave(old) };
+        // SAFETY: This is what the thread had before.
+        unsafe { bindings::aio_task_leave(&mut saved) };
         ret
     }
 }
@@ -387,6 +414,12 @@ impl MemCgroup {
         // SAFETY: May be called by any task.
         Self(unsafe { bindings::aio_memcg_get() })
     }
+
+    /// Whether it is the running task's.
+    pub(crate) fn is_current(&self) -> bool {
+        // SAFETY: By the invariants.
+        unsafe { bindings::aio_memcg_is_current(self.0) }
+    }
 }
 
 impl Drop for MemCgroup {
@@ -414,6 +447,12 @@ impl BlkCgroup {
         // INVARIANT: C takes the reference.
         // SAFETY: May be called by any task.
         Self(unsafe { bindings::aio_blkcg_get() })
+    }
+
+    /// Whether it is the running task's.
+    pub(crate) fn is_current(&self) -> bool {
+        // SAFETY: By the invariants.
+        unsafe { bindings::aio_blkcg_is_current(self.0) }
     }
 }
 
@@ -497,11 +536,17 @@ pub(crate) fn kill(worker: &Task) {
     unsafe { bindings::aio_worker_kill(worker.as_ptr()) };
 }
 
+/// Runs a request.
+const RUN: u64 = 0;
+/// Completes one that was cancelled.
+const END: u64 = 1;
+
 impl_has_work! {
-    impl HasWork<Self> for Request { self.work }
+    impl HasWork<Self, RUN> for Request { self.work }
+    impl HasWork<Self, END> for Request { self.end }
 }
 
-impl WorkItem for Request {
+impl WorkItem<RUN> for Request {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
@@ -510,25 +555,38 @@ impl WorkItem for Request {
     }
 }
 
-/// The queue whose workers may block.
-pub(crate) fn thread_queue() -> &'static Queue {
+impl WorkItem<END> for Request {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        // SAFETY: As above.
+        crate::executor::carry_out(this, unsafe { Worker::current() });
+    }
+}
+
+/// Hands a request to the queue whose workers may block.
+pub(crate) fn hand_over(request: Arc<Request>) {
     // SAFETY: Created at boot, before there can be a request, and never destroyed.
-    unsafe { Queue::from_raw(bindings::aio_thread_wq) }
+    let queue = unsafe { Queue::from_raw(bindings::aio_thread_wq) };
+    // It is in no user's line any more, and the worker that has run it before took it from here.
+    warn_on!(queue.enqueue::<_, RUN>(request).is_err());
 }
 
-/// The queue for what does not block.
-pub(crate) fn cancel_queue() -> &'static Queue {
+/// Hands a cancelled request to the queue for what does not block.
+pub(crate) fn end_cancelled(request: Arc<Request>) {
     // SAFETY: As above.
-    unsafe { Queue::from_raw(bindings::aio_cancel_wq) }
+    let queue = unsafe { Queue::from_raw(bindings::aio_cancel_wq) };
+    // A request is cancelled once.
+    warn_on!(queue.enqueue::<_, END>(request).is_err());
 }
 
-/// Takes a request back from the queue that it waits in.
+/// Takes a request back from the queue that [`hand_over`] has put it in.
 ///
-/// Returns `None` if it is in none, or no longer: then its worker has it or is about to.
+/// Returns `None` if it is not there, or no longer: then its worker has it or is about to.
 pub(crate) fn dequeue(request: ArcBorrow<'_, Request>) -> Option<Arc<Request>> {
     let ptr = Arc::into_raw(Arc::from(request));
     // SAFETY: The pointer is to a valid request.
-    let work = unsafe { <Request as HasWork<Request>>::raw_get_work(ptr.cast_mut()) };
+    let work = unsafe { <Request as HasWork<Request, RUN>>::raw_get_work(ptr.cast_mut()) };
     // SAFETY: `Work` is a wrapper of the `work_struct` that `Queue::enqueue()` has used.
     let cancelled = unsafe { bindings::cancel_work(Work::raw_get(work)) };
     // SAFETY: This is the reference from above.
@@ -536,6 +594,174 @@ pub(crate) fn dequeue(request: ArcBorrow<'_, Request>) -> Option<Arc<Request>> {
     // SAFETY: The work was pending, and now it is not going to run. So the reference that
     // `Queue::enqueue()` turned into a pointer with `Arc::into_raw()` for the worker is ours.
     cancelled.then(|| unsafe { Arc::from_raw(ptr) })
+}
+
+// ---------------------------------------------------------------------------------------------
+// Users.
+
+impl_list_arc_safe! {
+    impl ListArcSafe<0> for Request {
+        tracked_by tracker: AtomicTracker;
+    }
+}
+
+impl_list_item! {
+    impl ListItem<0> for Request {
+        using ListLinks { self.links };
+    }
+}
+
+/// The requests of a user that wait for their turn.
+///
+/// # Invariants
+///
+/// A [`User`] has one of these, and only requests of that user are in it.
+pub(crate) struct Waiting(List<Request>);
+
+impl Waiting {
+    /// Empty, for a new user.
+    pub(crate) fn new() -> Self {
+        // INVARIANT: Nothing is in it.
+        Self(List::new())
+    }
+
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds a request at the end. Returns false if it is not of `user`, whose this is, or waits
+    /// already.
+    pub(crate) fn push(&mut self, user: &User, request: ArcBorrow<'_, Request>) -> bool {
+        if !core::ptr::eq(&**request.identity.user(), user) {
+            return false;
+        }
+        // INVARIANT: It is one of this user.
+        ListArc::try_from_arc_borrow(request).is_some_and(|request| {
+            self.0.push_back(request);
+            true
+        })
+    }
+
+    /// Takes the first.
+    pub(crate) fn pop(&mut self) -> Option<Arc<Request>> {
+        self.0.pop_front().map(ListArc::into_arc)
+    }
+
+    /// Takes a request of `user`, whose this is, if it waits.
+    pub(crate) fn remove(&mut self, user: &User, request: &Request) -> Option<Arc<Request>> {
+        if !core::ptr::eq(&**request.identity.user(), user) {
+            return None;
+        }
+        // SAFETY: It is this user's, so by the invariants it is in no other list.
+        unsafe { self.0.remove(request) }.map(ListArc::into_arc)
+    }
+}
+
+/// Who answers for a request, see `aio_user_id()`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct UserId(u32);
+
+impl UserId {
+    /// The running task's.
+    pub(crate) fn current() -> Self {
+        // SAFETY: May be called by any task.
+        Self(unsafe { bindings::aio_user_id() })
+    }
+}
+
+/// How many requests of a user may be in workers.
+pub(crate) fn max_workers() -> usize {
+    // SAFETY: A number, which may change at any time.
+    unsafe { core::ptr::addr_of!(bindings::aio_thread_max_workers).read_volatile() as usize }
+}
+
+/// A user in the register, and how many [`UserRef`] there are.
+struct Registered {
+    user: Arc<User>,
+    refs: usize,
+}
+
+kernel::sync::global_lock! {
+    // SAFETY: `aio_thread_init_users()` is called at boot, before there can be a request.
+    unsafe(uninit) static USERS: SpinLockIrq<Option<RBTree<UserId, Registered>>> = None;
+}
+
+/// Makes the register of users.
+///
+/// # Safety
+///
+/// To be called once, before there can be a request.
+#[export]
+pub(crate) unsafe extern "C" fn aio_thread_init_users() {
+    // SAFETY: The caller promises that this is the first and only time.
+    unsafe { USERS.init() };
+    *USERS.lock() = Some(RBTree::new());
+}
+
+/// The bound of workers has changed.
+///
+/// # Safety
+///
+/// May be called at any time after boot.
+#[export]
+pub(crate) unsafe extern "C" fn aio_thread_advance_users() {
+    if let Some(users) = &*USERS.lock() {
+        for registered in users.values() {
+            registered.user.advance();
+        }
+    }
+}
+
+/// A reference to a user that has, or may have, requests. The last one ends the user.
+pub(crate) struct UserRef(Arc<User>);
+
+impl UserRef {
+    /// The user that the running task belongs to. Fails with `ENOMEM`.
+    pub(crate) fn current() -> Result<Self> {
+        let id = UserId::current();
+        if let Some(registered) = USERS.lock().as_mut().and_then(|users| users.get_mut(&id)) {
+            registered.refs += 1;
+            return Ok(Self(registered.user.clone()));
+        }
+        let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL)?;
+        let user = User::new(id)?;
+        let mut users = USERS.lock();
+        let users = users.as_mut().ok_or(ENOMEM)?;
+        match users.entry(id) {
+            // Somebody else was quicker.
+            rbtree::Entry::Occupied(mut entry) => {
+                let registered = entry.get_mut();
+                registered.refs += 1;
+                Ok(Self(registered.user.clone()))
+            }
+            rbtree::Entry::Vacant(entry) => {
+                let refs = 1;
+                let registered = entry.insert(Registered { user, refs }, node);
+                Ok(Self(registered.user.clone()))
+            }
+        }
+    }
+
+    /// The user.
+    pub(crate) fn user(&self) -> &Arc<User> {
+        &self.0
+    }
+}
+
+impl Drop for UserRef {
+    fn drop(&mut self) {
+        let mut users = USERS.lock();
+        let Some(users) = users.as_mut() else {
+            return;
+        };
+        if let Some(registered) = users.get_mut(&self.0.id()) {
+            registered.refs -= 1;
+            if registered.refs == 0 {
+                users.remove(&self.0.id());
+            }
+        }
+    }
 }
 
 /// What is counted for debugfs beside the ways of [`Ran`].
@@ -639,6 +865,33 @@ pub(crate) struct Submission<'a> {
 }
 
 impl Submission<'_> {
+    /// Whom a worker is to act for: what the context has from an earlier request, if that still
+    /// holds, or else the running task as it is. Fails with `ENOMEM`.
+    pub(crate) fn identity(&self) -> Result<Arc<Identity>> {
+        // Taken out, so that no other thread lets go of it meanwhile.
+        if let Some(identity) = self.swap_identity(None) {
+            if identity.is_current() {
+                drop(self.swap_identity(Some(identity.clone())));
+                return Ok(identity);
+            }
+        }
+        let identity = Identity::capture()?;
+        drop(self.swap_identity(Some(identity.clone())));
+        Ok(identity)
+    }
+
+    fn swap_identity(&self, identity: Option<Arc<Identity>>) -> Option<Arc<Identity>> {
+        let new = identity.map_or(core::ptr::null_mut(), |i| {
+            Arc::into_raw(i).cast_mut().cast()
+        });
+        // SAFETY: By the invariants; the context keeps the reference until it is taken out, or put
+        // by `aio_thread_put_identity()`.
+        let old = unsafe { bindings::aio_kiocb_swap_identity(self.iocb.as_ptr(), new) };
+        let old = NonNull::new(old)?.cast::<Identity>();
+        // SAFETY: What is there was left by this function, and is ours now.
+        Some(unsafe { Arc::from_raw(old.as_ptr()) })
+    }
+
     /// Gives the request object to the request, which then can be found by C.
     pub(crate) fn attach(&self, request: Arc<Request>) {
         // SAFETY: By the invariants; C gives the pointer back with `aio_thread_put()`.
@@ -694,7 +947,12 @@ pub(crate) enum Attempt {
     Result(isize),
 }
 
-impl RwSubmission<'_> {
+impl<'a> RwSubmission<'a> {
+    /// Without what is only known of reads and writes.
+    pub(crate) fn base(&self) -> &Submission<'a> {
+        &self.base
+    }
+
     /// Whether it reads or writes.
     pub(crate) fn direction(&self) -> Direction {
         self.dir
@@ -1001,14 +1259,42 @@ impl Drop for WaitQueues {
 // ---------------------------------------------------------------------------------------------
 // Paths.
 
-/// Whether the running task's seccomp filters leave it alone. They judge system calls, so that what
-/// they would say of the one that a request stands for is not known.
-pub(crate) fn seccomp_allows() -> Result {
-    // SAFETY: May be called by any task.
-    if unsafe { bindings::aio_seccomp_active() } {
-        return Err(EPERM);
+/// A system call that a request stands for, with the arguments that it would have.
+#[derive(Clone, Copy)]
+pub(crate) enum SystemCall {
+    Openat(u64, u64, u64, u64),
+    Unlinkat(u64, u64, u64),
+    Readahead(u64, u64, u64),
+    Renameat2(u64, u64, u64, u64, u64),
+}
+
+/// An argument that is an `int`, as the C library passes it.
+pub(crate) fn int_arg(arg: c_int) -> u64 {
+    u64::from(arg as u32)
+}
+
+impl SystemCall {
+    /// Asks the running task's seccomp filters. Where they do not let it be carried out, the error
+    /// is what they want to be its result, 0 included.
+    ///
+    /// Called by the submitter. Sleeps for memory if the filters want a record.
+    pub(crate) fn seccomp(self) -> Result<(), isize> {
+        let (call, args) = match self {
+            Self::Openat(a, b, c, d) => (bindings::aio_call_AIO_CALL_OPENAT, [a, b, c, d, 0, 0]),
+            Self::Unlinkat(a, b, c) => (bindings::aio_call_AIO_CALL_UNLINKAT, [a, b, c, 0, 0, 0]),
+            Self::Readahead(a, b, c) => (bindings::aio_call_AIO_CALL_READAHEAD, [a, b, c, 0, 0, 0]),
+            Self::Renameat2(a, b, c, d, e) => {
+                (bindings::aio_call_AIO_CALL_RENAMEAT2, [a, b, c, d, e, 0])
+            }
+        };
+        // SAFETY: `args` is a valid local array of six; called by the submitter.
+        let verdict = unsafe { bindings::aio_seccomp(call, args.as_ptr()) };
+        if verdict > 0 {
+            Ok(())
+        } else {
+            Err(verdict as isize)
+        }
     }
-    Ok(())
 }
 
 /// Whether a worker can stand in for the running task where paths are concerned: not where security
@@ -1058,16 +1344,29 @@ impl Drop for Name {
     }
 }
 
+/// Fails with `EBADF` if `name` is relative to `fd`, and the running task has no such descriptor.
+pub(crate) fn check_dir(fd: c_int, name: &Name) -> Result {
+    if fd == bindings::AT_FDCWD || name.is_absolute() {
+        return Ok(());
+    }
+    // SAFETY: May be called by any task.
+    if unsafe { bindings::aio_dir_exists(fd) } {
+        Ok(())
+    } else {
+        Err(EBADF)
+    }
+}
+
 /// Where a worker starts to look for a relative name: `AT_FDCWD`, or the number of one of the
 /// request's [`DirFiles`], which in a worker stand for descriptors.
 #[derive(Clone, Copy)]
 pub(crate) struct DirFd(c_int);
 
-/// The open files that the directory descriptors of a request stand for.
+/// Where the directory descriptors of a request lead to.
 ///
 /// # Invariants
 ///
-/// Null, or counted references.
+/// Null, or counted references to `O_PATH` files of its own.
 pub(crate) struct DirFiles {
     files: [*mut bindings::file; 2],
     nr: usize,
@@ -1086,18 +1385,15 @@ impl DirFiles {
         }
     }
 
-    /// Takes a reference to what the running task has as descriptor `fd`, if `name` needs it. Fails
-    /// with `EBADF` if that is nothing.
+    /// Takes hold of where the running task's descriptor `fd` leads to, if `name` needs that. Fails
+    /// with `EBADF` if that is nowhere, with `ENOMEM` or with `ENFILE`.
     pub(crate) fn capture(&mut self, fd: c_int, name: &Name) -> Result<DirFd> {
         if fd == bindings::AT_FDCWD || name.is_absolute() {
             return Ok(DirFd(bindings::AT_FDCWD));
         }
         let slot = self.files.get_mut(self.nr).ok_or(EINVAL)?;
         // SAFETY: May be called by any task.
-        let file = unsafe { bindings::fget_raw(fd as u32) };
-        if file.is_null() {
-            return Err(EBADF);
-        }
+        let file = kernel::error::from_err_ptr(unsafe { bindings::aio_dir_get(fd) })?;
         // INVARIANT: It comes with a reference.
         *slot = file;
         self.nr += 1;
@@ -1299,7 +1595,7 @@ impl Descriptor {
         core::mem::forget(file);
         let table = core::mem::ManuallyDrop::new(self);
         // SAFETY: By the invariants, which end here; the descriptor is in use now.
-        unsafe { bindings::put_files_struct(table.files.as_ptr()) };
+        unsafe { bindings::aio_files_put(table.files.as_ptr()) };
         Ok(fd as isize)
     }
 }
@@ -1575,6 +1871,17 @@ pub(crate) unsafe extern "C" fn aio_thread_cancel(request: *mut c_void) -> c_int
 pub(crate) unsafe extern "C" fn aio_thread_retry(request: *mut c_void) -> bool {
     // SAFETY: The caller promises it.
     unsafe { borrow(request) }.retry()
+}
+
+/// Gives back a context's reference to the identity of its last submitter.
+///
+/// # Safety
+///
+/// `identity` must be what `aio_kiocb_swap_identity()` has left in the context, which is gone.
+#[export]
+pub(crate) unsafe extern "C" fn aio_thread_put_identity(identity: *mut c_void) {
+    // SAFETY: `Submission::swap_identity()` has made the pointer with `Arc::into_raw()`.
+    drop(unsafe { Arc::from_raw(identity.cast::<Identity>().cast_const()) });
 }
 
 /// Gives back C's reference to a request.

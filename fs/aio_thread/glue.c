@@ -24,8 +24,11 @@
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
+#include <linux/sysctl.h>
+#include <linux/task_io_accounting_ops.h>
 #include <linux/tty.h>
 #include <linux/uio.h>
+#include <linux/user_namespace.h>
 #include <linux/workqueue.h>
 #ifdef CONFIG_X86_INTEL_MEMORY_PROTECTION_KEYS
 #include <asm/pkru.h>
@@ -103,7 +106,7 @@ ssize_t aio_import_iter(int dir, void __user *buf, size_t len, bool vectored,
 	 * charged to the submitter, because they stay as long as the request.
 	 */
 	if (len > 1) {
-		array = kmalloc_array(len, sizeof(*array), GFP_KERNEL_ACCOUNT);
+		array = kmalloc_array(len, sizeof(*array), AIO_GFP);
 		if (!array)
 			return -ENOMEM;
 	}
@@ -153,6 +156,22 @@ struct task_struct *aio_acting_for(void)
 
 	task = pid_task(aio->pid, PIDTYPE_PID);
 	return task && aio_is_submitter(task) ? task : NULL;
+}
+
+/**
+ * aio_process - a thread of the process that the running task acts for
+ *
+ * This is who pays, whatever credentials the process has taken on since.
+ *
+ * Context: Under rcu_read_lock(), which keeps the task.
+ * Return: the running task, or in a worker the first thread of the process that
+ * has submitted the request, NULL if that is gone.
+ */
+struct task_struct *aio_process(void)
+{
+	const struct aio_task *aio = current->aio_task;
+
+	return aio ? pid_task(aio->tgid, PIDTYPE_TGID) : current;
 }
 
 /**
@@ -229,6 +248,31 @@ unsigned long aio_rlimit_fsize(void)
 EXPORT_SYMBOL_GPL(aio_rlimit_fsize);
 
 /**
+ * aio_rlimit - a limit that the running task is under
+ * @limit: %RLIMIT_STACK or another one that is not captured
+ *
+ * For what a fault on a buffer may lead to.
+ *
+ * Context: Any; does not sleep.
+ * Return: that of the submitting process, as it is now, in a worker with a
+ * request, 0 if that is gone; else that of the running task.
+ */
+unsigned long aio_rlimit(unsigned int limit)
+{
+	struct task_struct *task;
+	unsigned long ret;
+
+	if (!current->aio_task)
+		return rlimit(limit);
+
+	rcu_read_lock();
+	task = aio_process();
+	ret = task ? task_rlimit(task, limit) : 0;
+	rcu_read_unlock();
+	return ret;
+}
+
+/**
  * aio_task_capture - remember the running task as a submitter
  * @task: filled in
  *
@@ -239,31 +283,138 @@ void aio_task_capture(struct aio_task *task)
 	task->pid = get_task_pid(current, PIDTYPE_PID);
 	task->tgid = get_task_pid(current, PIDTYPE_TGID);
 	task->cred = get_current_cred();
+#ifdef CONFIG_AUDIT
+	task->loginuid = current->loginuid;
+	task->sessionid = current->sessionid;
+#endif
+#ifdef CONFIG_CGROUP_HUGETLB
+	task->hugetlb_css = task_get_css(current, hugetlb_cgrp_id);
+#endif
 	task->fsize = rlimit(RLIMIT_FSIZE);
 	task->dir = NULL;
 }
 
+/**
+ * aio_task_is_current - whether capturing the running task would change nothing
+ * @task: what was captured
+ *
+ * Same pointers mean the same objects, as there are references to them.
+ *
+ * Context: The submitting task.
+ */
+bool aio_task_is_current(const struct aio_task *task)
+{
+#ifdef CONFIG_AUDIT
+	if (!uid_eq(task->loginuid, current->loginuid) ||
+	    task->sessionid != current->sessionid)
+		return false;
+#endif
+#ifdef CONFIG_CGROUP_HUGETLB
+	scoped_guard(rcu)
+		if (task_css(current, hugetlb_cgrp_id) != task->hugetlb_css)
+			return false;
+#endif
+	return task->pid == task_pid(current) && task->cred == current_cred() &&
+	       task->fsize == rlimit(RLIMIT_FSIZE);
+}
+
 void aio_task_release(struct aio_task *task)
 {
+#ifdef CONFIG_CGROUP_HUGETLB
+	css_put(task->hugetlb_css);
+#endif
 	put_cred(task->cred);
 	put_pid(task->tgid);
 	put_pid(task->pid);
 }
 
+#ifdef CONFIG_AUDIT
+static void aio_audit_swap(kuid_t *loginuid, unsigned int *sessionid)
+{
+	swap(current->loginuid, *loginuid);
+	swap(current->sessionid, *sessionid);
+}
+#endif
+
+#ifdef CONFIG_TASK_IO_ACCOUNTING
+static void aio_io_begin(struct task_io_accounting *saved)
+{
+	*saved = current->ioac;
+}
+
 /*
- * The credentials and whom the worker acts for belong together: between
- * aio_task_enter() and aio_task_leave() the worker has both.
+ * What the worker has read and written for a request is the submitting
+ * process's, with which it is counted as that of threads that have ended.
  */
-const struct cred *aio_task_enter(const struct aio_task *task)
+static void aio_io_end(const struct task_io_accounting *saved)
+{
+	struct task_io_accounting done = {
+		.read_bytes = current->ioac.read_bytes - saved->read_bytes,
+		.write_bytes = current->ioac.write_bytes - saved->write_bytes,
+		.cancelled_write_bytes = current->ioac.cancelled_write_bytes -
+					 saved->cancelled_write_bytes,
+	};
+	struct task_struct *task;
+	unsigned long flags;
+
+	if (!done.read_bytes && !done.write_bytes &&
+	    !done.cancelled_write_bytes)
+		return;
+
+	current->ioac = *saved;
+	rcu_read_lock();
+	task = aio_process();
+	if (task) {
+		struct signal_struct *sig = task->signal;
+
+		write_seqlock_irqsave(&sig->stats_lock, flags);
+		task_io_accounting_add(&sig->ioac, &done);
+		sig->inblock += done.read_bytes >> 9;
+		sig->oublock += done.write_bytes >> 9;
+		write_sequnlock_irqrestore(&sig->stats_lock, flags);
+	}
+	rcu_read_unlock();
+}
+#else
+static inline void aio_io_begin(struct task_io_accounting *saved)
+{
+}
+
+static inline void aio_io_end(const struct task_io_accounting *saved)
+{
+}
+#endif
+
+/**
+ * aio_task_enter - act for a submitter
+ * @saved: filled in with what the worker has
+ * @task: the submitter
+ *
+ * Until aio_task_leave() the worker has the credentials of the submitter, and
+ * is to audit who has logged in as whom the submitter runs.
+ *
+ * Context: A worker that acts for nobody.
+ */
+void aio_task_enter(struct aio_task_saved *saved, const struct aio_task *task)
 {
 	WARN_ON_ONCE(current->aio_task);
 	current->aio_task = task;
-	return override_creds(task->cred);
+#ifdef CONFIG_AUDIT
+	saved->loginuid = task->loginuid;
+	saved->sessionid = task->sessionid;
+	aio_audit_swap(&saved->loginuid, &saved->sessionid);
+#endif
+	aio_io_begin(&saved->ioac);
+	saved->cred = override_creds(task->cred);
 }
 
-void aio_task_leave(const struct cred *old)
+void aio_task_leave(struct aio_task_saved *saved)
 {
-	revert_creds(old);
+	revert_creds(saved->cred);
+	aio_io_end(&saved->ioac);
+#ifdef CONFIG_AUDIT
+	aio_audit_swap(&saved->loginuid, &saved->sessionid);
+#endif
 	current->aio_task = NULL;
 }
 
@@ -310,6 +461,18 @@ struct mem_cgroup *aio_memcg_get(void)
 	return get_mem_cgroup_from_current();
 }
 
+bool aio_memcg_is_current(const struct mem_cgroup *memcg)
+{
+	bool same;
+
+	if (mem_cgroup_disabled())
+		return !memcg;
+	rcu_read_lock();
+	same = mem_cgroup_from_task(current) == memcg;
+	rcu_read_unlock();
+	return same;
+}
+
 void aio_memcg_put(struct mem_cgroup *memcg)
 {
 	mem_cgroup_put(memcg);
@@ -320,8 +483,14 @@ struct mem_cgroup *aio_memcg_enter(struct mem_cgroup *memcg)
 	return set_active_memcg(memcg);
 }
 
+/*
+ * What the submitter would have to wait for on its way back to user space, for
+ * it uses more than memory.high, is waited for here. It must not be left to the
+ * next request.
+ */
 void aio_memcg_leave(struct mem_cgroup *old)
 {
+	mem_cgroup_handle_over_high(GFP_KERNEL);
 	set_active_memcg(old);
 }
 
@@ -329,6 +498,16 @@ void aio_memcg_leave(struct mem_cgroup *old)
 struct cgroup_subsys_state *aio_blkcg_get(void)
 {
 	return task_get_css(current, io_cgrp_id);
+}
+
+bool aio_blkcg_is_current(const struct cgroup_subsys_state *css)
+{
+	bool same;
+
+	rcu_read_lock();
+	same = task_css(current, io_cgrp_id) == css;
+	rcu_read_unlock();
+	return same;
 }
 
 void aio_blkcg_put(struct cgroup_subsys_state *css)
@@ -349,6 +528,11 @@ void aio_blkcg_leave(void)
 struct cgroup_subsys_state *aio_blkcg_get(void)
 {
 	return NULL;
+}
+
+bool aio_blkcg_is_current(const struct cgroup_subsys_state *css)
+{
+	return true;
 }
 
 void aio_blkcg_put(struct cgroup_subsys_state *css)
@@ -897,11 +1081,92 @@ static int ops_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(ops);
 
+/**
+ * aio_user_id - who answers for the requests of the running task
+ *
+ * Each of these has its own share of the workers. Outside of user namespaces
+ * that is the real user id. In them, user ids can be had for nothing, so it is
+ * whoever made the outermost one. Root, or a program with its rights, makes
+ * them for others, for a user or a container: then it is the first of the user
+ * ids that the namespace was given.
+ *
+ * Context: Any.
+ * Return: the user id, as the initial user namespace knows it.
+ */
+u32 aio_user_id(void)
+{
+	const struct cred *cred = current_cred();
+	struct user_namespace *ns = cred->user_ns;
+	const struct uid_gid_map *map;
+	u32 nr;
+
+	if (ns == &init_user_ns)
+		return __kuid_val(cred->uid);
+	while (ns->parent != &init_user_ns)
+		ns = ns->parent;
+	if (!uid_eq(ns->owner, GLOBAL_ROOT_UID))
+		return __kuid_val(ns->owner);
+
+	map = &ns->uid_map;
+	nr = READ_ONCE(map->nr_extents);
+	/* The map is written before that, once. */
+	smp_rmb();
+	if (!nr)
+		return __kuid_val(cred->uid);
+	return nr <= UID_GID_MAP_MAX_BASE_EXTENTS ? map->extent[0].lower_first :
+						    map->forward[0].lower_first;
+}
+
+/*
+ * How many requests of one user may be in workers. They are there as long as
+ * they block, so a bound that is too low makes requests wait for each other that
+ * a program cannot know to. An eighth of what the work queue can do leaves as
+ * much for seven others who block as many.
+ */
+unsigned int aio_thread_max_workers = WQ_MAX_ACTIVE / 8;
+
+#ifdef CONFIG_SYSCTL
+static int max_workers_handler(const struct ctl_table *table, int write,
+			       void *buffer, size_t *lenp, loff_t *ppos)
+{
+	int ret = proc_douintvec_minmax(table, write, buffer, lenp, ppos);
+
+	if (!ret && write)
+		aio_thread_advance_users();
+	return ret;
+}
+
+static const unsigned int max_workers_min = 1;
+static const unsigned int max_workers_max = WQ_MAX_ACTIVE;
+
+static const struct ctl_table aio_thread_sysctls[] = {
+	{
+		.procname	= "aio-thread-max-workers",
+		.data		= &aio_thread_max_workers,
+		.maxlen		= sizeof(aio_thread_max_workers),
+		.mode		= 0644,
+		.proc_handler	= max_workers_handler,
+		.extra1		= (void *)&max_workers_min,
+		.extra2		= (void *)&max_workers_max,
+	},
+};
+
+static void __init aio_thread_sysctl_init(void)
+{
+	register_sysctl_init("fs", aio_thread_sysctls);
+}
+#else
+static inline void aio_thread_sysctl_init(void)
+{
+}
+#endif
+
 struct workqueue_struct *aio_thread_wq;
 struct workqueue_struct *aio_cancel_wq;
 
 static int __init aio_thread_init(void)
 {
+	struct workqueue_attrs *attrs;
 	struct dentry *dir;
 
 	/*
@@ -914,8 +1179,19 @@ static int __init aio_thread_init(void)
 					WQ_MAX_ACTIVE);
 	aio_cancel_wq = alloc_workqueue("aio_cancel",
 					WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
-	if (!aio_thread_wq || !aio_cancel_wq)
+	/*
+	 * For the whole system: else each node has a part of WQ_MAX_ACTIVE, and
+	 * one user's share could be all of that.
+	 */
+	attrs = alloc_workqueue_attrs();
+	if (!aio_thread_wq || !aio_cancel_wq || !attrs)
 		panic("Failed to create the AIO work queues.");
+	attrs->affn_scope = WQ_AFFN_SYSTEM;
+	if (apply_workqueue_attrs(aio_thread_wq, attrs))
+		pr_warn("AIO workers are bounded per node.\n");
+	free_workqueue_attrs(attrs);
+	aio_thread_init_users();
+	aio_thread_sysctl_init();
 
 	dir = debugfs_create_dir("aio_thread", NULL);
 	debugfs_create_file("stats", 0444, dir, NULL, &stats_fops);

@@ -10,6 +10,8 @@
  *   iocb_destroy() gives back with aio_thread_put(), before it lets go of the
  *   context. What the object refers to is counted by itself, as a worker may
  *   drop its own reference a moment later.
+ * - What aio_kiocb_swap_identity() leaves in the context is a reference, which
+ *   aio_thread_put_identity() gives back when the context is freed.
  * - aio_thread_cancel() and aio_thread_enqueue() are called under ctx_lock for a
  *   request on ctx->active_reqs, and only then.
  * - aio_thread_wake() is called under the lock of a wait queue that the request
@@ -28,6 +30,12 @@
 #include <linux/ioprio.h>
 #include <linux/pagemap.h>
 #include <linux/types.h>
+
+/*
+ * For what a request needs until its event is out: charged to the submitter, who
+ * is told to wait rather than killed if there is no more.
+ */
+#define AIO_GFP		(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL)
 
 struct aio_kiocb;
 struct aio_wait;
@@ -119,6 +127,36 @@ enum aio_thread_stat {
 };
 
 /**
+ * enum aio_call - the system calls that requests stand for, for seccomp
+ * @AIO_CALL_OPENAT: openat(2)
+ * @AIO_CALL_UNLINKAT: unlinkat(2)
+ * @AIO_CALL_READAHEAD: readahead(2)
+ * @AIO_CALL_RENAMEAT2: renameat2(2)
+ */
+enum aio_call {
+	AIO_CALL_OPENAT,
+	AIO_CALL_UNLINKAT,
+	AIO_CALL_READAHEAD,
+	AIO_CALL_RENAMEAT2,
+};
+
+/**
+ * struct aio_task_saved - what a worker had before aio_task_enter()
+ * @cred: its credentials
+ * @loginuid: who is logged in
+ * @sessionid: and in which session
+ * @ioac: what it had read and written
+ */
+struct aio_task_saved {
+	const struct cred		*cred;
+#ifdef CONFIG_AUDIT
+	kuid_t				loginuid;
+	unsigned int			sessionid;
+#endif
+	struct task_io_accounting	ioac;
+};
+
+/**
  * struct aio_path_context - what the resolution of paths depends on
  * @fs: root and working directory, umask; nobody else's
  * @nsproxy: namespaces
@@ -158,9 +196,13 @@ void aio_thread_wake(void *req);
 int aio_thread_cancel(void *req);
 bool aio_thread_retry(void *req);
 void aio_thread_put(void *req);
+void aio_thread_put_identity(void *identity);
+void aio_thread_init_users(void);
+void aio_thread_advance_users(void);
 
 /* fs/aio.c, called by Rust */
 void aio_kiocb_attach(struct aio_kiocb *iocb, void *req);
+void *aio_kiocb_swap_identity(struct aio_kiocb *iocb, void *identity);
 void aio_kiocb_queue(struct aio_kiocb *iocb);
 void aio_kiocb_complete(struct aio_kiocb *iocb, long res);
 void aio_kiocb_complete_at_once(struct aio_kiocb *iocb, long res);
@@ -176,15 +218,18 @@ ssize_t aio_import_iter(int dir, void __user *buf, size_t len, bool vectored,
 
 void aio_task_capture(struct aio_task *task);
 void aio_task_release(struct aio_task *task);
-const struct cred *aio_task_enter(const struct aio_task *task);
-void aio_task_leave(const struct cred *old);
+bool aio_task_is_current(const struct aio_task *task);
+void aio_task_enter(struct aio_task_saved *saved, const struct aio_task *task);
+void aio_task_leave(struct aio_task_saved *saved);
 
 struct mem_cgroup *aio_memcg_get(void);
+bool aio_memcg_is_current(const struct mem_cgroup *memcg);
 void aio_memcg_put(struct mem_cgroup *memcg);
 struct mem_cgroup *aio_memcg_enter(struct mem_cgroup *memcg);
 void aio_memcg_leave(struct mem_cgroup *old);
 
 struct cgroup_subsys_state *aio_blkcg_get(void);
+bool aio_blkcg_is_current(const struct cgroup_subsys_state *css);
 void aio_blkcg_put(struct cgroup_subsys_state *css);
 void aio_blkcg_enter(struct cgroup_subsys_state *css);
 void aio_blkcg_leave(void);
@@ -232,11 +277,13 @@ u16 aio_poll_now(struct file *file, u32 events);
 bool aio_poll_is_multiple(struct file *file, u32 events);
 
 /* fs/aio_thread/path.c, called by Rust */
-bool aio_seccomp_active(void);
+int aio_seccomp(enum aio_call call, const u64 args[6]);
 bool aio_lsm_judges_by_task(void);
 bool aio_audit_active(void);
 int aio_name_import(struct delayed_filename *name, u64 ptr, bool may_be_empty);
 bool aio_name_is_absolute(const struct delayed_filename *name);
+bool aio_dir_exists(int fd);
+struct file *aio_dir_get(int fd);
 int aio_path_capture(struct aio_path_context *context);
 void aio_path_release(struct aio_path_context *context);
 void aio_path_enter(struct aio_path_saved *saved,
@@ -251,8 +298,12 @@ int aio_renameat(int olddfd, struct delayed_filename *oldname, int newdfd,
 int aio_rename_info_import(struct renameat_info *info, u64 ptr);
 struct files_struct *aio_fd_reserve(u32 flags, u32 *fd);
 int aio_fd_install(struct files_struct *files, u32 fd, struct file *file);
+void aio_files_put(struct files_struct *files);
 void aio_fd_unreserve(struct files_struct *files, u32 fd);
 
+u32 aio_user_id(void);
+
+extern unsigned int aio_thread_max_workers;
 extern struct workqueue_struct *aio_thread_wq;
 extern struct workqueue_struct *aio_cancel_wq;
 

@@ -10,7 +10,10 @@
 use kernel::{
     mm::Mm,
     prelude::*,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
     types::NotThreadSafe, //
 };
 
@@ -21,10 +24,17 @@ use crate::ffi::{
     MemCgroup,
     PathContext,
     Submitter,
+    UserRef,
     Worker, //
 };
+use crate::user::User;
 
-/// What a worker needs in order to act for the submitter of a request.
+/// What a worker needs in order to act for the submitter of requests.
+///
+/// Shared by all requests that it holds for. A context keeps the last one; the next request takes
+/// that if nothing has changed, which [`Identity::is_current`] finds out by looking at every part,
+/// and otherwise captures its own. So there is nothing that whoever changes a task's credentials,
+/// limits or cgroups would have to tell.
 #[pin_data]
 pub(crate) struct Identity {
     #[pin]
@@ -32,7 +42,7 @@ pub(crate) struct Identity {
     mm: ARef<Mm>,
     memcg: MemCgroup,
     blkcg: BlkCgroup,
-    ioprio: u16,
+    user: UserRef,
     pkru: u32,
 }
 
@@ -50,22 +60,44 @@ pub(crate) struct UsingMm(NotThreadSafe);
 pub(crate) struct InPathContext(NotThreadSafe);
 
 impl Identity {
-    /// Captures the running task, with the I/O priority of its request.
-    pub(crate) fn capture(ioprio: u16) -> impl PinInit<Self> {
-        pin_init!(Self {
-            submitter <- Submitter::capture(),
-            mm: ffi::submitter_mm(),
-            memcg: MemCgroup::current(),
-            blkcg: BlkCgroup::current(),
-            ioprio,
-            pkru: ffi::current_pkru(),
-        })
+    /// Captures the running task. Fails with `ENOMEM`.
+    pub(crate) fn capture() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            try_pin_init!(Self {
+                submitter <- Submitter::capture(),
+                mm: ffi::submitter_mm(),
+                memcg: MemCgroup::current(),
+                blkcg: BlkCgroup::current(),
+                user: UserRef::current()?,
+                pkru: ffi::current_pkru(),
+            }),
+            GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL,
+        )
     }
 
-    /// Runs `f` as the submitter.
-    pub(crate) fn act<R>(&self, worker: &Worker, f: impl FnOnce(&ActingAs<'_>) -> R) -> R {
+    /// Whether this is what capturing the running task again would give. The address space is that
+    /// of the context, and the user follows from the credentials.
+    pub(crate) fn is_current(&self) -> bool {
+        self.submitter.is_current()
+            && self.memcg.is_current()
+            && self.blkcg.is_current()
+            && self.pkru == ffi::current_pkru()
+    }
+
+    /// The user whose share of workers the request counts to.
+    pub(crate) fn user(&self) -> &Arc<User> {
+        self.user.user()
+    }
+
+    /// Runs `f` as the submitter, with the I/O priority of the request.
+    pub(crate) fn act<R>(
+        &self,
+        worker: &Worker,
+        ioprio: u16,
+        f: impl FnOnce(&ActingAs<'_>) -> R,
+    ) -> R {
         // The worker may set its priority as long as its credentials are its own.
-        worker.with_ioprio(self.ioprio, || {
+        worker.with_ioprio(ioprio, || {
             worker.with_blkcg(&self.blkcg, || {
                 worker.with_memcg(&self.memcg, || {
                     worker.with_submitter(&self.submitter, || {

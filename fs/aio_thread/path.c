@@ -24,6 +24,7 @@
 #include <linux/sched/signal.h>
 #include <linux/tty.h>
 #include <linux/uaccess.h>
+#include <asm/unistd.h>
 
 #include "../internal.h"
 #ifdef CONFIG_PROC_FS
@@ -31,17 +32,75 @@
 #endif
 #include "glue.h"
 
-/**
- * aio_seccomp_active - whether the running task is under seccomp
- *
- * A filter sees io_submit(), and not what an operation stands for.
- *
- * Context: The submitting task.
- */
-bool aio_seccomp_active(void)
+#ifdef CONFIG_SECCOMP_FILTER
+static int aio_call_number(enum aio_call call)
 {
-	return seccomp_mode(&current->seccomp) != SECCOMP_MODE_DISABLED;
+	static const int native[] = {
+		[AIO_CALL_OPENAT]	= __NR_openat,
+		[AIO_CALL_UNLINKAT]	= __NR_unlinkat,
+		[AIO_CALL_READAHEAD]	= __NR_readahead,
+		[AIO_CALL_RENAMEAT2]	= __NR_renameat2,
+	};
+#ifdef CONFIG_IA32_EMULATION
+	static const int ia32[] = {
+		[AIO_CALL_OPENAT]	= __NR_ia32_openat,
+		[AIO_CALL_UNLINKAT]	= __NR_ia32_unlinkat,
+		[AIO_CALL_READAHEAD]	= __NR_ia32_readahead,
+		[AIO_CALL_RENAMEAT2]	= __NR_ia32_renameat2,
+	};
+
+	if (in_ia32_syscall())
+		return ia32[call];
+#endif
+	/* There are no numbers here for other ABIs. */
+	if (in_compat_syscall() || !IS_ENABLED(CONFIG_64BIT))
+		return -EINVAL;
+	return native[call];
 }
+
+/**
+ * aio_seccomp - ask the running task's seccomp filters
+ * @call: the system call that a request stands for
+ * @args: its arguments, in 64 bits
+ *
+ * Context: The submitting task, in io_submit(). Sleeps for memory if the filters
+ * want a record.
+ * Return: 1 if the request may run, else its result, see seccomp_judge().
+ */
+int aio_seccomp(enum aio_call call, const u64 args[6])
+{
+	u64 split[6] = {};
+	int i, nr;
+
+	if (likely(seccomp_mode(&current->seccomp) == SECCOMP_MODE_DISABLED))
+		return 1;
+
+	nr = aio_call_number(call);
+	if (in_compat_syscall()) {
+		if (call == AIO_CALL_READAHEAD) {
+			split[0] = args[0];
+			split[1] = lower_32_bits(args[1]);
+			split[2] = upper_32_bits(args[1]);
+			split[3] = args[2];
+		} else {
+			memcpy(split, args, sizeof(split));
+		}
+		args = split;
+		/* No call of this ABI has such an argument. */
+		for (i = 0; i < ARRAY_SIZE(split); i++)
+			if (upper_32_bits(split[i]))
+				nr = -EINVAL;
+	}
+	return seccomp_judge(nr, args);
+}
+#else
+/* Without filters there is strict mode, which knows none of these calls. */
+int aio_seccomp(enum aio_call call, const u64 args[6])
+{
+	return seccomp_mode(&current->seccomp) == SECCOMP_MODE_DISABLED ?
+		1 : -EPERM;
+}
+#endif
 
 /* See security_judges_by_task(). */
 bool aio_lsm_judges_by_task(void)
@@ -58,7 +117,7 @@ bool aio_lsm_judges_by_task(void)
  */
 bool aio_audit_active(void)
 {
-	return !audit_dummy_context();
+	return audit_enabled && !audit_dummy_context();
 }
 
 /**
@@ -73,13 +132,40 @@ bool aio_audit_active(void)
  */
 int aio_name_import(struct delayed_filename *name, u64 ptr, bool may_be_empty)
 {
-	return delayed_getname_uflags(name, u64_to_user_ptr(ptr),
-				      may_be_empty ? AT_EMPTY_PATH : 0);
+	return delayed_getname_gfp(name, u64_to_user_ptr(ptr),
+				   may_be_empty ? AT_EMPTY_PATH : 0, AIO_GFP);
 }
 
 bool aio_name_is_absolute(const struct delayed_filename *name)
 {
 	return name->__incomplete_filename->name[0] == '/';
+}
+
+bool aio_dir_exists(int fd)
+{
+	CLASS(fd_raw, f)(fd);
+
+	return !fd_empty(f);
+}
+
+/**
+ * aio_dir_get - take hold of where a directory descriptor leads to
+ * @fd: descriptor of the running task
+ *
+ * Not of the file itself: who has the last reference to that has to wait for
+ * what closing it leads to, and it may be anything, not only a directory.
+ *
+ * Context: The submitting task; sleeps for memory.
+ * Return: an %O_PATH file for the same, or an ERR_PTR() of -EBADF, -ENOMEM or
+ * -ENFILE.
+ */
+struct file *aio_dir_get(int fd)
+{
+	CLASS(fd_raw, f)(fd);
+
+	if (fd_empty(f))
+		return ERR_PTR(-EBADF);
+	return dentry_open(&fd_file(f)->f_path, O_PATH, current_cred());
 }
 
 /**
@@ -95,7 +181,7 @@ bool aio_name_is_absolute(const struct delayed_filename *name)
  */
 int aio_path_capture(struct aio_path_context *context)
 {
-	context->fs = copy_fs_struct(current->fs);
+	context->fs = copy_fs_struct_gfp(current->fs, AIO_GFP);
 	if (!context->fs)
 		return -ENOMEM;
 	context->nsproxy = current->nsproxy;
@@ -163,6 +249,23 @@ struct fd aio_dirfd(int dfd)
 	if (!dir || dfd < 0 || dfd > 1 || !dir[dfd])
 		return EMPTY_FD;
 	return BORROWED_FD(dir[dfd]);
+}
+
+/**
+ * aio_has_task - whether whom the running task acts for is still there
+ * @type: %PIDTYPE_PID for the thread, %PIDTYPE_TGID for the process
+ *
+ * If not, its number may be somebody else's.
+ *
+ * Context: Any; does not sleep.
+ */
+bool aio_has_task(enum pid_type type)
+{
+	const struct aio_task *aio = current->aio_task;
+
+	if (!aio)
+		return true;
+	return pid_has_task(type == PIDTYPE_PID ? aio->pid : aio->tgid, type);
 }
 
 /**
@@ -415,7 +518,7 @@ int aio_rename_info_import(struct renameat_info *info, u64 ptr)
  * Context: The submitting task; sleeps for memory.
  * Return: its descriptor table, with a reference, or an ERR_PTR() of -EMFILE
  * or -ENOMEM. To be given back by aio_fd_unreserve(), or, after
- * aio_fd_install(), by put_files_struct().
+ * aio_fd_install(), by aio_files_put().
  */
 struct files_struct *aio_fd_reserve(u32 flags, u32 *fd)
 {
@@ -425,8 +528,29 @@ struct files_struct *aio_fd_reserve(u32 flags, u32 *fd)
 	if (ret < 0)
 		return ERR_PTR(ret);
 	*fd = ret;
+	spin_lock(&files->file_lock);
 	atomic_inc(&files->count);
+	files->aio_refs++;
+	spin_unlock(&files->file_lock);
 	return files;
+}
+
+/**
+ * aio_files_put - give back the reference of aio_fd_reserve()
+ * @files: the descriptor table
+ *
+ * Context: Sleeps if it is the last one, with which the files go.
+ */
+void aio_files_put(struct files_struct *files)
+{
+	bool last;
+
+	spin_lock(&files->file_lock);
+	files->aio_refs--;
+	last = !atomic_add_unless(&files->count, -1, 1);
+	spin_unlock(&files->file_lock);
+	if (last)
+		put_files_struct(files);
 }
 
 /**
@@ -440,8 +564,13 @@ struct files_struct *aio_fd_reserve(u32 flags, u32 *fd)
  */
 int aio_fd_install(struct files_struct *files, u32 fd, struct file *file)
 {
-	/* The one reference is the request's, and nobody can get another. */
-	if (atomic_read(&files->count) == 1)
+	bool orphan;
+
+	/* If there are only requests' references, nobody gets another. */
+	spin_lock(&files->file_lock);
+	orphan = atomic_read(&files->count) == files->aio_refs;
+	spin_unlock(&files->file_lock);
+	if (orphan)
 		return -ECANCELED;
 	files_fd_install(files, fd, file);
 	return 0;
@@ -450,5 +579,5 @@ int aio_fd_install(struct files_struct *files, u32 fd, struct file *file)
 void aio_fd_unreserve(struct files_struct *files, u32 fd)
 {
 	files_put_unused_fd(files, fd);
-	put_files_struct(files);
+	aio_files_put(files);
 }

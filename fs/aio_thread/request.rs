@@ -3,6 +3,10 @@
 //! A request that has left `io_submit()`, or may do so.
 
 use kernel::{
+    list::{
+        AtomicTracker,
+        ListLinks, //
+    },
     new_spinlock_irq,
     prelude::*,
     sync::{
@@ -61,14 +65,23 @@ pub(crate) type RequestState = State<ARef<Task>, Job>;
 #[pin_data]
 pub(crate) struct Request {
     #[pin]
-    pub(crate) work: Work<Self>,
+    pub(crate) work: Work<Self, 0>,
+    /// By which a cancelled request ends, if it is in no worker.
+    #[pin]
+    pub(crate) end: Work<Self, 1>,
+    /// Its place in the line of its user.
+    #[pin]
+    pub(crate) links: ListLinks,
+    #[pin]
+    pub(crate) tracker: AtomicTracker,
     /// Innermost of the locks that are taken here: `ctx_lock` or that of a wait queue, then this
     /// one, then the worker's `siglock` to kill it, or the lock of the pool of workers.
     #[pin]
     pub(crate) state: SpinLockIrq<RequestState>,
     /// Whom the worker acts for.
-    #[pin]
-    pub(crate) identity: Identity,
+    pub(crate) identity: Arc<Identity>,
+    /// Its I/O priority.
+    pub(crate) ioprio: u16,
     /// Where it waits without a worker, if it can.
     pub(crate) wait: Option<WaitQueues>,
     _counted: Counted,
@@ -76,16 +89,25 @@ pub(crate) struct Request {
 
 impl Request {
     /// Makes an object for a request of the running task. Charged to its memory cgroup.
-    pub(crate) fn new(ioprio: u16, wait: Option<WaitQueues>) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        submission: &Submission<'_>,
+        ioprio: u16,
+        wait: Option<WaitQueues>,
+    ) -> Result<Arc<Self>> {
+        let identity = submission.identity()?;
         Arc::pin_init(
             pin_init!(Self {
                 work <- new_work!("aio_thread::Request"),
+                end <- new_work!("aio_thread::Request::end"),
+                links <- ListLinks::new(),
+                tracker <- AtomicTracker::new(),
                 state <- new_spinlock_irq!(State::New, "aio_thread::Request::state"),
-                identity <- Identity::capture(ioprio),
+                identity,
+                ioprio,
                 wait,
                 _counted: Counted::new(),
             }),
-            GFP_KERNEL_ACCOUNT,
+            GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL,
         )
     }
 
@@ -96,7 +118,7 @@ impl Request {
         op: Op,
         ioprio: u16,
     ) -> Result {
-        let request = Self::new(ioprio, None)?;
+        let request = Self::new(&submission, ioprio, None)?;
         request.queue_job(submission, Job { op, completion });
         Ok(())
     }

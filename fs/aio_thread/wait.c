@@ -54,7 +54,7 @@ struct aio_wait {
  */
 struct aio_wait *aio_wait_new(u32 events)
 {
-	struct aio_wait *wait = kzalloc_obj(*wait, GFP_KERNEL_ACCOUNT);
+	struct aio_wait *wait = kzalloc_obj(*wait, AIO_GFP);
 
 	if (wait)
 		wait->events = (__force __poll_t)events;
@@ -106,7 +106,7 @@ static struct aio_wait_entry *aio_wait_entry(struct aio_wait *wait)
 	if (wait->nr < ARRAY_SIZE(wait->first)) {
 		entry = &wait->first[wait->nr];
 	} else {
-		entry = kzalloc_obj(*entry, GFP_KERNEL_ACCOUNT);
+		entry = kzalloc_obj(*entry, AIO_GFP);
 		if (!entry)
 			return NULL;
 		entry->next = wait->more;

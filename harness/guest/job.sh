@@ -6,14 +6,15 @@
 
 job_options() {
 	local opt
-	MEM=1G CPUS=2 LIMIT=600 DMESG=/dev/null INTERACTIVE=0 OPTIND=1
-	while getopts k:m:c:t:o:ibh opt; do
+	MEM=1G CPUS=2 LIMIT=600 DMESG=/dev/null INTERACTIVE=0 APPEND='' OPTIND=1
+	while getopts k:m:c:t:o:a:ibh opt; do
 		case $opt in
 		k) KERNEL=$OPTARG ;;
 		m) MEM=$OPTARG ;;
 		c) CPUS=$OPTARG ;;
 		t) LIMIT=$OPTARG ;;
 		o) DMESG=$OPTARG ;;
+		a) APPEND=$OPTARG ;;
 		i) INTERACTIVE=1 ;;
 		b) ICOUNT=1 ;;
 		h) usage; exit 0 ;;

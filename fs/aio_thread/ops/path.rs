@@ -14,6 +14,7 @@ use kernel::prelude::*;
 use crate::{
     ffi::{
         self,
+        int_arg,
         Completion,
         Descriptor,
         DirFd,
@@ -25,6 +26,7 @@ use crate::{
         Ran,
         RenameInfo,
         Submission,
+        SystemCall,
         WaitQueues, //
     },
     identity::ActingAs,
@@ -57,14 +59,11 @@ fn name_or_result(name: Result<Name>) -> Result<Result<Name>> {
 }
 
 /// What is asked of all of them before anything is copied: that the one field for which there is no
-/// use, and the flags for reads and writes, are 0, and that a worker may stand in for the caller.
-/// Returns the I/O priority.
+/// use, and the flags for reads and writes, are 0. Returns the I/O priority.
 fn admit(iocb: &Iocb, unused_is_0: bool) -> Result<u16> {
     if !unused_is_0 || iocb.rw_flags != 0 {
         return Err(EINVAL);
     }
-    ffi::seccomp_allows()?;
-    ffi::worker_allowed()?;
     iocb.ioprio()
 }
 
@@ -75,8 +74,17 @@ fn complete(
     kind: Kind,
     result: Result<isize>,
 ) -> Result {
+    complete_with(submission, completion, kind, to_res(result))
+}
+
+fn complete_with(
+    submission: Submission<'_>,
+    completion: Completion,
+    kind: Kind,
+    res: isize,
+) -> Result {
     Ran::AtOnce.count(kind, 1);
-    submission.complete(completion, to_res(result));
+    submission.complete(completion, res);
     Ok(())
 }
 
@@ -124,14 +132,19 @@ pub(crate) fn submit_openat(
     iocb: &Iocb,
 ) -> Result {
     let ioprio = admit(iocb, iocb.nbytes == 0)?;
-    let how = OpenHow::new(iocb.offset as u32, (iocb.offset as u64 >> 32) as u32)?;
+    let (flags, mode) = (iocb.offset as u32, (iocb.offset as u64 >> 32) as u32);
+    let how = OpenHow::new(flags, mode)?;
     let kind = Kind::Openat;
+    let call = SystemCall::Openat(int_arg(iocb.fd), iocb.buf, flags.into(), mode.into());
+    if let Err(res) = call.seccomp() {
+        return complete_with(submission, completion, kind, res);
+    }
+    ffi::worker_allowed()?;
     let mut name = match name_or_result(Name::import(iocb.buf, how.empty_name_is_one()))? {
         Ok(name) => name,
         Err(e) => return complete(submission, completion, kind, Err(e)),
     };
-    let mut dirs = DirFiles::new();
-    let dir = dirs.capture(iocb.fd, &name)?;
+    ffi::check_dir(iocb.fd, &name)?;
     // Before the path is looked at, as in a system call.
     let descriptor = match Descriptor::reserve(how) {
         Ok(descriptor) => descriptor,
@@ -146,9 +159,10 @@ pub(crate) fn submit_openat(
             }
         }
     }
+    let mut dirs = DirFiles::new();
     let op = Openat {
+        dir: dirs.capture(iocb.fd, &name)?,
         name,
-        dir,
         how,
         descriptor: Some(descriptor),
         context: PathContext::capture(dirs)?,
@@ -200,6 +214,11 @@ pub(crate) fn submit_unlinkat(
 ) -> Result {
     let ioprio = admit(iocb, iocb.nbytes == 0)?;
     let rmdir = unlink_flags(iocb.offset)?;
+    let call = SystemCall::Unlinkat(int_arg(iocb.fd), iocb.buf, iocb.offset as u64);
+    if let Err(res) = call.seccomp() {
+        return complete_with(submission, completion, Kind::Unlinkat, res);
+    }
+    ffi::worker_allowed()?;
     let name = match name_or_result(Name::import(iocb.buf, false))? {
         Ok(name) => name,
         Err(e) => return complete(submission, completion, Kind::Unlinkat, Err(e)),
@@ -268,6 +287,18 @@ pub(crate) fn submit_renameat(
     let ioprio = admit(iocb, iocb.offset == 0)?;
     let info = RenameInfo::import(iocb.buf, iocb.nbytes)?;
     let flags = rename_flags(info.flags)?;
+    let fds = [rename_dirfd(info.olddirfd)?, rename_dirfd(info.newdirfd)?];
+    let call = SystemCall::Renameat2(
+        int_arg(fds[0]),
+        info.oldpath,
+        int_arg(fds[1]),
+        info.newpath,
+        flags.into(),
+    );
+    if let Err(res) = call.seccomp() {
+        return complete_with(submission, completion, Kind::Renameat, res);
+    }
+    ffi::worker_allowed()?;
     let from = name_or_result(Name::import(info.oldpath, false))?;
     let to = name_or_result(Name::import(info.newpath, false))?;
     let (from, to) = match (from, to) {
@@ -278,10 +309,7 @@ pub(crate) fn submit_renameat(
     };
     let mut dirs = DirFiles::new();
     let op = Renameat {
-        dirs: [
-            dirs.capture(rename_dirfd(info.olddirfd)?, &from)?,
-            dirs.capture(rename_dirfd(info.newdirfd)?, &to)?,
-        ],
+        dirs: [dirs.capture(fds[0], &from)?, dirs.capture(fds[1], &to)?],
         names: [from, to],
         flags,
         context: PathContext::capture(dirs)?,

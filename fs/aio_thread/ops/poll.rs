@@ -67,7 +67,7 @@ pub(crate) fn submit(
         return Ok(());
     }
     // Nothing is read or written, so that the priority does not matter.
-    let request = Request::new(0, Some(WaitQueues::new(events)?))?;
+    let request = Request::new(&submission, 0, Some(WaitQueues::new(events)?))?;
     let job = Job {
         op: Op::Poll(Poll),
         completion,

@@ -7,11 +7,13 @@ use kernel::prelude::*;
 use crate::{
     ffi::{
         self,
+        int_arg,
         Completion,
         Iocb,
         Ran,
         RequestFile,
         Submission,
+        SystemCall,
         WaitQueues, //
     },
     identity::ActingAs,
@@ -72,7 +74,7 @@ impl Operation for Readahead {
 ///
 /// Called by the submitter; does not wait for I/O. Fails as `readahead(2)` does if the file cannot
 /// be read ahead, with `EINVAL` if a field is set that there is no use for or the range is none,
-/// with `EPERM` under a seccomp filter, or with `ENOMEM`.
+/// or with `ENOMEM`.
 pub(crate) fn submit(
     submission: Submission<'_>,
     completion: Completion,
@@ -80,9 +82,14 @@ pub(crate) fn submit(
     file: RequestFile,
 ) -> Result {
     let range = check(iocb)?;
-    ffi::seccomp_allows()?;
-    file.may_readahead()?;
     let ioprio = iocb.ioprio()?;
+    let call = SystemCall::Readahead(int_arg(iocb.fd), iocb.offset as u64, iocb.nbytes);
+    if let Err(res) = call.seccomp() {
+        Ran::AtOnce.count(Kind::Readahead, 1);
+        submission.complete(completion, res);
+        return Ok(());
+    }
+    file.may_readahead()?;
     if !ffi::force_worker() {
         if let Some(bytes) = file.readahead_present(range) {
             Ran::AtOnce.count(Kind::Readahead, 1);

@@ -252,7 +252,7 @@ fn prepare(submission: &RwSubmission<'_>, target: &Target) -> Result<Arc<Request
         0 => None,
         events => Some(WaitQueues::new(events)?),
     };
-    Request::new(target.ioprio(), wait)
+    Request::new(submission.base(), target.ioprio(), wait)
 }
 
 /// Waits for the file without a worker, if that is possible, or else with one.
@@ -293,7 +293,7 @@ fn try_native(
 ) -> Result {
     let target = submission.target();
     let kind = kind(target.direction());
-    let request = Request::new(target.ioprio(), None)?;
+    let request = Request::new(submission.base(), target.ioprio(), None)?;
     let attempt = iter.attempt();
     let left = iter.left();
     let op = Op::Rw(Rw {

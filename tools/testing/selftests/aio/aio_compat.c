@@ -11,7 +11,12 @@
 
 #include "kselftest.h"
 
-static const char * const programs[] = { "aio_rw_32", "aio_path_32" };
+static const char * const programs[] = {
+	"aio_rw_32",
+	"aio_path_32",
+	"aio_seccomp_32",
+	"aio_charge_32",
+};
 
 /* Each line is marked as belonging to the result that comes after it. */
 static void show(int from)

@@ -26,7 +26,8 @@ static inline char hear(int fd)
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 	char c;
 
-	if (poll(&pfd, 1, MANY_MS) != 1 || read(fd, &c, 1) != 1)
+	if (poll(&pfd, 1, MANY_MS * aio_slack()) != 1 ||
+	    read(fd, &c, 1) != 1)
 		return 0;
 	return c;
 }

@@ -17,7 +17,6 @@
 #include <stddef.h>
 #include <linux/filter.h>
 #include <linux/ioprio.h>
-#include <linux/seccomp.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -3168,105 +3167,6 @@ TEST_F(path, terminal_becomes_controlling)
 		}
 	}
 	munmap(res, 2 * sizeof(*res));
-}
-
-/* ---- seccomp ---- */
-
-/* Returns 0, or -errno where there are no filters. */
-static int allow_everything(void)
-{
-	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K,
-					    SECCOMP_RET_ALLOW);
-	struct sock_fprog prog = { .len = 1, .filter = &allow };
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		return -errno;
-	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) ? -errno : 0;
-}
-
-/* Gives whether it went as it should: to be refused, or to succeed. */
-static bool forbidden_or_done(aio_context_t ctx, struct iocb *cb,
-			      bool forbidden)
-{
-	long long res = aio_run(ctx, cb);
-
-	if (res > 0)
-		close(res);
-	return forbidden ? res == AIO_REFUSED(EPERM) : res >= 0;
-}
-
-/* Requests that have a system call of their own: all but reads and writes. */
-static bool all_forbidden(aio_context_t ctx, int fd, bool forbidden)
-{
-	struct renameat_info info;
-	struct iocb cb;
-	bool good;
-
-	iocb_openat(&cb, AT_FDCWD, "file", O_RDONLY, 0);
-	good = kid_ok(forbidden_or_done(ctx, &cb, forbidden));
-	iocb_openat(&cb, AT_FDCWD, "made", O_CREAT | O_WRONLY, 0600);
-	good &= kid_ok(forbidden_or_done(ctx, &cb, forbidden));
-	good &= kid_ok(forbidden != aio_exists("made"));
-	iocb_renameat(&cb, &info, AT_FDCWD, "old", AT_FDCWD, "new", 0);
-	good &= kid_ok(forbidden_or_done(ctx, &cb, forbidden));
-	good &= kid_ok(forbidden == aio_exists("old"));
-	iocb_unlinkat(&cb, AT_FDCWD, "victim", 0);
-	good &= kid_ok(forbidden_or_done(ctx, &cb, forbidden));
-	good &= kid_ok(forbidden == aio_exists("victim"));
-	/* What this gives where there is nothing to read is not for here. */
-	iocb_readahead(&cb, fd, 4, 0);
-	good &= kid_ok((aio_run(ctx, &cb) == AIO_REFUSED(EPERM)) == forbidden);
-	return good;
-}
-
-struct filtered {
-	aio_context_t	ctx;
-	int		fd;
-	int		ret;
-	bool		good;
-};
-
-static void *filtered_thread(void *arg)
-{
-	struct filtered *f = arg;
-	struct iocb cb;
-	char c = 0;
-
-	f->ret = allow_everything();
-	if (f->ret)
-		return NULL;
-	f->good = kid_ok(all_forbidden(f->ctx, f->fd, true));
-	/* What there was before is as it was. */
-	iocb_pread(&cb, f->fd, &c, 1, 0);
-	f->good &= kid_ok(aio_run(f->ctx, &cb) == 1) && kid_ok(c == 'f');
-	return NULL;
-}
-
-/*
- * A stopgap, until a request is put to the filters of its submitter as the
- * system call that it stands for: who has any may submit none of these. It is
- * the thread that counts, as it is for system calls.
- */
-TEST_F(path, seccomp)
-{
-	struct filtered filtered = { .ctx = self->ctx };
-	pthread_t thread;
-
-	ASSERT_TRUE(aio_put("file", "file") && aio_put("old", "old") &&
-		    aio_put("victim", "victim"));
-	filtered.fd = open("file", O_RDONLY | O_CLOEXEC);
-	ASSERT_LE(0, filtered.fd);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, filtered_thread, &filtered));
-	ASSERT_EQ(0, pthread_join(thread, NULL));
-	if (filtered.ret) {
-		close(filtered.fd);
-		SKIP(return, "no seccomp filters: %s",
-		     strerror(-filtered.ret));
-	}
-	EXPECT_TRUE(filtered.good);
-	EXPECT_TRUE(aio_no_event(self->ctx));
-	EXPECT_TRUE(all_forbidden(self->ctx, filtered.fd, false));
-	close(filtered.fd);
 }
 
 /* ---- what is captured at io_submit() ---- */
