@@ -22,5 +22,6 @@ python3 "$HARNESS/attack/attack.py" plant "$src"
 build_selftests "$src" "$CACHE/build/selftests-attack" "$CACHE/selftests-attack"
 image=$(kernel uml-attack "$src")
 mkdir -p "$CACHE/results"
+export ATTACK_LOGS=$LOGS
 python3 "$HARNESS/attack/attack.py" run "$image" "$CACHE/selftests-attack/aio" \
 	"$CACHE/results/attack.md" "${GUARDS:-}"

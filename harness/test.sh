@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # make test: KUnit, then tools/testing/selftests/aio in a plain User Mode Linux
-# and under a debug kernel; and in an x86_64 kernel under QEMU what needs one:
-# 32-bit programs, protection keys.  Ends with "N passed, N failed".
+# and under a debug kernel; with security modules that judge by task; and in an
+# x86_64 kernel under QEMU what needs one: 32-bit programs, protection keys, huge
+# pages, suspend.  Ends with "N passed, N failed".
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -62,13 +63,13 @@ uml=$(kernel uml)
 debug=$(kernel "$DEBUG")
 x86=$(kernel x86-sec)
 kunit
-selftests uml 2400 '' "$HARNESS/uml-run.sh" -k "$uml"
+selftests uml 3000 '' "$HARNESS/uml-run.sh" -k "$uml"
 selftests smack 120 aio_lsm "$HARNESS/uml-run.sh" -k "$uml" -a lsm=smack
 selftests tomoyo 120 aio_lsm "$HARNESS/uml-run.sh" -k "$uml" -a lsm=tomoyo
-selftests x86 1500 'aio_compat aio_life' "$HARNESS/qemu-run.sh" -k "$x86"
+selftests x86 2100 'aio_compat aio_life aio_charge aio_limits' "$HARNESS/qemu-run.sh" -k "$x86"
 case $DEBUG in
-uml*) selftests debug 3000 '' "$HARNESS/uml-run.sh" -m 2G -k "$debug" ;;
-*) selftests debug 3000 '' "$HARNESS/qemu-run.sh" -m 2G -k "$debug" ;;
+uml*) selftests debug 4200 '' "$HARNESS/uml-run.sh" -m 2G -k "$debug" ;;
+*) selftests debug 4200 '' "$HARNESS/qemu-run.sh" -m 2G -k "$debug" ;;
 esac
 say "logs: $OUT"
 python3 "$HARNESS/results.py" "${args[@]}"

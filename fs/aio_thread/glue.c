@@ -463,13 +463,15 @@ struct mem_cgroup *aio_memcg_get(void)
 
 bool aio_memcg_is_current(const struct mem_cgroup *memcg)
 {
-	bool same;
+	bool same = !memcg;
 
-	if (mem_cgroup_disabled())
-		return !memcg;
-	rcu_read_lock();
-	same = mem_cgroup_from_task(current) == memcg;
-	rcu_read_unlock();
+#ifdef CONFIG_MEMCG
+	if (!mem_cgroup_disabled()) {
+		rcu_read_lock();
+		same = mem_cgroup_from_task(current) == memcg;
+		rcu_read_unlock();
+	}
+#endif
 	return same;
 }
 

@@ -35,21 +35,24 @@ SWITCH = [
 class Guard:
     """A guard: what SPEC calls the row, how it is taken out, who notices."""
 
-    def __init__(self, name, row, edits, attacks, boot=''):
+    def __init__(self, name, row, edits, attacks, boot='', wide=False):
         self.name, self.row, self.edits = name, row, edits
         self.attacks, self.boot = attacks.split(), boot
+        # without it so little works that other attacks succeed, too
+        self.wide = wide
 
 
 GUARDS = [
     Guard('credentials', 'user and group ids, capabilities, keyrings, LSM label, Landlock domain', [
         (AIO + 'glue.c', 'saved->cred = override_creds(task->cred);',
          'saved->cred = override_creds(aio_guard(@G@) ? task->cred : current_cred());'),
-    ], 'identity.uid identity.groups identity.capabilities'),
+    ], 'identity.uid identity.groups identity.capabilities identity.no_new_privs_and_suid '
+       'identity.keyrings identity.landlock identity.proc_self identity.socket_peer'),
     Guard('changed identity', 'the identity is shared only as long as nothing has changed', [
         (AIO + 'glue.c', 'bool aio_task_is_current(const struct aio_task *task)\n{\n',
          'bool aio_task_is_current(const struct aio_task *task)\n{\n'
          '	if (!aio_guard(@G@))\n		return true;\n'),
-    ], 'identity.uid'),
+    ], 'identity.uid', wide=True),
     Guard('address space', 'address space', [
         (AIO + 'glue.c', 'void aio_use_mm(struct mm_struct *mm)\n{\n',
          'void aio_use_mm(struct mm_struct *mm)\n{\n'
@@ -61,12 +64,16 @@ GUARDS = [
         (AIO + 'glue.c', '	kthread_unuse_mm(mm);\n', '	kthread_unuse_mm(current->mm);\n'),
     ], 'identity.address_space'),
     Guard('root directory', 'root', [
-        (AIO + 'path.c', '	context->nsproxy = current->nsproxy;\n',
+        # that of the submitter when it runs
+        (AIO + 'path.c', '	saved->fs = current->fs;\n',
          '	if (!aio_guard(@G@)) {\n'
-         '		path_put(&context->fs->root);\n'
-         '		context->fs->root = init_task.fs->root;\n'
-         '		path_get(&context->fs->root);\n	}\n'
-         '	context->nsproxy = current->nsproxy;\n'),
+         '		struct task_struct *task = aio_get_task();\n'
+         '		struct path old = context->fs->root;\n\n'
+         '		if (task && task->fs) {\n'
+         '			get_fs_root(task->fs, &context->fs->root);\n'
+         '			path_put(&old);\n		}\n'
+         '		if (task)\n			put_task_struct(task);\n	}\n'
+         '	saved->fs = current->fs;\n'),
     ], 'identity.root'),
     Guard('working directory', 'working directory', [
         (AIO + 'path.c', '	get_nsproxy(context->nsproxy);\n',
@@ -89,14 +96,14 @@ GUARDS = [
         (AIO + 'path.c', 'struct fd aio_dirfd(int dfd)\n{\n	struct file * const *dir = current->aio_task->dir;\n',
          'struct fd aio_dirfd(int dfd)\n{\n	struct file * const *dir = current->aio_task->dir;\n\n'
          '	if (!aio_guard(@G@) && (dfd == 0 || dfd == 1)) {\n'
-         '		struct task_struct *task = aio_get_task();\n'
+         '		struct task_struct *task = get_pid_task(current->aio_task->pid, PIDTYPE_PID);\n'
          '		struct file *file = task ? fget_task(task, aio_attack_fd[dfd]) : NULL;\n\n'
          '		return file ? (struct fd){ (unsigned long)file | FDPUT_FPUT } : EMPTY_FD;\n	}\n'),
         (AIO + 'ffi.rs', '        // INVARIANT: It comes with a reference.\n        *slot = file;\n',
          '        // SAFETY: For the attack.\n'
          '        unsafe { bindings::aio_attack_fd[self.nr] = fd };\n'
          '        // INVARIANT: It comes with a reference.\n        *slot = file;\n'),
-    ], 'identity.directory_descriptor'),
+    ], 'identity.directory_descriptor', wide=True),
     Guard('reserved descriptor', 'descriptor table: the new descriptor is reserved', [
         (AIO + 'path.c', '	*fd = ret;\n	spin_lock(&files->file_lock);\n',
          '	*fd = ret;\n	if (!aio_guard(@G@))\n		put_unused_fd(ret);\n'
@@ -109,7 +116,7 @@ GUARDS = [
          '		spin_unlock(&files->file_lock);\n'
          '		return 0;\n	}\n'
          '	files_fd_install(files, fd, file);\n'),
-    ], 'identity.reserved_descriptor'),
+    ], 'identity.reserved_descriptor', wide=True),
     Guard('RLIMIT_NOFILE', 'RLIMIT_NOFILE', [
         (AIO + 'path.c', '	int ret = get_unused_fd_flags(flags);\n',
          '	int ret = aio_guard(@G@) ? get_unused_fd_flags(flags) :\n'

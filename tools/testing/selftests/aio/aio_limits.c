@@ -1454,6 +1454,17 @@ static int compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* By what the clock goes on, which is much without a timer to read. */
+static long long clock_step(void)
+{
+	long long now, start = aio_now_ns();
+
+	do
+		now = aio_now_ns();
+	while (now == start);
+	return now - start;
+}
+
 /* The time that one in a hundred takes longer than, -1 if one fails. */
 static long long percentile(aio_context_t ctx, struct iocb *cb)
 {
@@ -1484,6 +1495,9 @@ TEST_F_TIMEOUT(limits, latency, 900)
 	int fd, i, kind, loaded;
 	static struct user a;
 
+	clock_step();
+	if (clock_step() > 100000)
+		SKIP(return, "a clock that is too coarse");
 	fd = aio_temp_file("/tmp", 0);
 	ASSERT_EQ((ssize_t)sizeof(page), write(fd, page, sizeof(page)));
 	ASSERT_TRUE(aio_put("file", "file"));
