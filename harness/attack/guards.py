@@ -148,6 +148,10 @@ GUARDS = [
         (AIO + 'path.c', '	if (!aio_is_worker())\n		return true;\n	switch (inode',
          '	if (!aio_is_worker() || !aio_guard(@G@))\n		return true;\n	switch (inode'),
     ], 'identity.control_files'),
+    Guard('message queues', 'what a worker may not make', [
+        ('ipc/mqueue.c', '	if (aio_is_worker())\n',
+         '	if (aio_is_worker() && aio_guard(@G@))\n'),
+    ], 'identity.control_files'),
     Guard('socket credentials', 'what a peer is told of the sender', [
         ('include/net/scm.h', 'scm_set_cred(scm, aio_task_tgid(),',
          'scm_set_cred(scm, aio_guard(@G@) ? aio_task_tgid() : task_tgid(current),'),
@@ -223,7 +227,9 @@ GUARDS = [
          '    // SAFETY: A number, which may change at any time.\n    unsafe { core::ptr::addr_of!(bindings::aio_thread_max_workers)'),
     ], 'limits.bound'),
     Guard('turns', 'users take turns', [
-        (AIO + 'user.rs', 'self.ahead < AHEAD &&', '(self.ahead < AHEAD || !ffi::guard(@G@)) &&'),
+        # one queue for everybody, first come, first served
+        (AIO + 'user.rs', 'let may = self.ahead < AHEAD && self.ahead + self.running < max;',
+         'let may = !ffi::guard(@G@) || (self.ahead < AHEAD && self.ahead + self.running < max);'),
     ], 'limits.in_turn'),
     Guard('user namespaces', 'user namespaces give no further share', [
         (AIO + 'glue.c', '	if (ns == &init_user_ns)\n		return __kuid_val(cred->uid);\n',

@@ -1902,6 +1902,15 @@ TEST_F_TIMEOUT(identity, control_files, 120)
 			close(res);
 		}
 	}
+	/* A limit of the caller counts for it, and it could not be opened. */
+	if (!mkdir("mqueue", 0755) &&
+	    !mount("mqueue", "mqueue", "mqueue", 0, NULL)) {
+		EXPECT_EQ(-EOPNOTSUPP, open_request(self->env.ctx, "mqueue/new",
+						    O_RDWR | O_CREAT));
+		EXPECT_FALSE(aio_exists("mqueue/new"));
+		EXPECT_EQ(0, umount("mqueue"));
+	}
+	rmdir("mqueue");
 	EXPECT_EQ(next, aio_next_fd());
 	EXPECT_LE(2 * 6, tried);
 }
