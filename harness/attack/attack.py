@@ -78,7 +78,7 @@ def guest(kernel, selftests, number, attacks, boot=''):
     log = f'{os.environ["ATTACK_LOGS"]}/attack-{number}{boot}.ktap'
     with open(log, 'w', encoding='utf-8') as out:
         run = subprocess.run([os.path.join(HERE, '..', 'uml-run.sh'), '-k', kernel,
-                              '-t', '600' if number else '1500',
+                              '-t', '400' if number else '1500',
                               '-a', boot, '--',
                               'bash', '-c', commands(number, attacks), 'bash', selftests],
                              stdout=out, stderr=subprocess.STDOUT, check=False)

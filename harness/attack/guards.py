@@ -74,7 +74,7 @@ GUARDS = [
          '			path_put(&old);\n		}\n'
          '		if (task)\n			put_task_struct(task);\n	}\n'
          '	saved->fs = current->fs;\n'),
-    ], 'identity.root'),
+    ], 'identity.root identity.mount_namespace'),
     Guard('working directory', 'working directory', [
         (AIO + 'path.c', '	get_nsproxy(context->nsproxy);\n',
          '	get_nsproxy(context->nsproxy);\n'
