@@ -132,7 +132,8 @@
 //! | page tables | nobody: `exit_aio()` waits for all requests | event |
 //! | `User` | `Identity`, counted in the register | last reference |
 //! | names, directories, root, namespaces | operation, in the `Job` | before or after the event |
-//! | descriptor and table | operation, in the `Job` | before the event |
+//! | descriptor, memory of its table | operation, in the `Job` | before the event |
+//! | files in that table | tasks that have it, not the request | last of these |
 //!
 //! All of these are counted with `refcount_t` or the object's own counter. A request has one of
 //! each at most, and `fs.aio-max-nr` bounds requests, so that none of the others can overflow.

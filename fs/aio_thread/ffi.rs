@@ -1251,7 +1251,8 @@ impl WaitQueues {
 
 impl Drop for WaitQueues {
     fn drop(&mut self) {
-        // SAFETY: By the invariants this is ours to free, and C makes sure that it is on no queue.
+        // SAFETY: By the invariants this is ours to free, and C takes it from its queues, if
+        // `disarm()` has not: before the file goes, as the request is completed after that.
         unsafe { bindings::aio_wait_free(self.0.as_ptr()) };
     }
 }

@@ -515,42 +515,34 @@ int aio_rename_info_import(struct renameat_info *info, u64 ptr)
  * Until there is a file, it is to everybody as if it were not open, but given
  * to nobody else.
  *
+ * The table is held, not used: its files are closed by the last task that has
+ * it, however long the request takes. Closing may have to wait for anybody.
+ *
  * Context: The submitting task; sleeps for memory.
- * Return: its descriptor table, with a reference, or an ERR_PTR() of -EMFILE
- * or -ENOMEM. To be given back by aio_fd_unreserve(), or, after
- * aio_fd_install(), by aio_files_put().
+ * Return: its descriptor table, held, or an ERR_PTR() of -EMFILE or -ENOMEM. To
+ * be given back by aio_fd_unreserve(), or, after aio_fd_install(), by
+ * aio_files_put().
  */
 struct files_struct *aio_fd_reserve(u32 flags, u32 *fd)
 {
-	struct files_struct *files = current->files;
 	int ret = get_unused_fd_flags(flags);
 
 	if (ret < 0)
 		return ERR_PTR(ret);
 	*fd = ret;
-	spin_lock(&files->file_lock);
-	atomic_inc(&files->count);
-	files->aio_refs++;
-	spin_unlock(&files->file_lock);
-	return files;
+	files_hold(current->files);
+	return current->files;
 }
 
 /**
  * aio_files_put - give back the reference of aio_fd_reserve()
  * @files: the descriptor table
  *
- * Context: Sleeps if it is the last one, with which the files go.
+ * Context: Does not sleep.
  */
 void aio_files_put(struct files_struct *files)
 {
-	bool last;
-
-	spin_lock(&files->file_lock);
-	files->aio_refs--;
-	last = !atomic_add_unless(&files->count, -1, 1);
-	spin_unlock(&files->file_lock);
-	if (last)
-		put_files_struct(files);
+	files_release(files);
 }
 
 /**
@@ -564,20 +556,11 @@ void aio_files_put(struct files_struct *files)
  */
 int aio_fd_install(struct files_struct *files, u32 fd, struct file *file)
 {
-	bool orphan;
-
-	/* If there are only requests' references, nobody gets another. */
-	spin_lock(&files->file_lock);
-	orphan = atomic_read(&files->count) == files->aio_refs;
-	spin_unlock(&files->file_lock);
-	if (orphan)
-		return -ECANCELED;
-	files_fd_install(files, fd, file);
-	return 0;
+	return files_fd_install(files, fd, file) ? 0 : -ECANCELED;
 }
 
 void aio_fd_unreserve(struct files_struct *files, u32 fd)
 {
 	files_put_unused_fd(files, fd);
-	aio_files_put(files);
+	files_release(files);
 }

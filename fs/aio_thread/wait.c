@@ -63,7 +63,7 @@ struct aio_wait *aio_wait_new(u32 events)
 
 /**
  * aio_wait_free - undo aio_wait_new()
- * @wait: the object, which is on no queues, or no longer
+ * @wait: the object; if it is still on queues, the file must be there
  *
  * Context: Any.
  */
@@ -71,6 +71,7 @@ void aio_wait_free(struct aio_wait *wait)
 {
 	struct aio_wait_entry *entry, *next;
 
+	aio_wait_disarm(wait);
 	for (entry = wait->more; entry; entry = next) {
 		next = entry->next;
 		kfree(entry);

@@ -105,17 +105,17 @@ GUARDS = [
          '        // INVARIANT: It comes with a reference.\n        *slot = file;\n'),
     ], 'identity.directory_descriptor', wide=True),
     Guard('reserved descriptor', 'descriptor table: the new descriptor is reserved', [
-        (AIO + 'path.c', '	*fd = ret;\n	spin_lock(&files->file_lock);\n',
+        (AIO + 'path.c', '	*fd = ret;\n	files_hold(current->files);\n',
          '	*fd = ret;\n	if (!aio_guard(@G@))\n		put_unused_fd(ret);\n'
-         '	spin_lock(&files->file_lock);\n'),
-        (AIO + 'path.c', '	files_fd_install(files, fd, file);\n',
+         '	files_hold(current->files);\n'),
+        (AIO + 'path.c', '	return files_fd_install(files, fd, file) ? 0 : -ECANCELED;\n',
          '	if (!aio_guard(@G@)) {\n'
          '		spin_lock(&files->file_lock);\n'
          '		__set_bit(fd, files_fdtable(files)->open_fds);\n'
          '		rcu_assign_pointer(files_fdtable(files)->fd[fd], file);\n'
          '		spin_unlock(&files->file_lock);\n'
          '		return 0;\n	}\n'
-         '	files_fd_install(files, fd, file);\n'),
+         '	return files_fd_install(files, fd, file) ? 0 : -ECANCELED;\n'),
     ], 'identity.reserved_descriptor', wide=True),
     Guard('RLIMIT_NOFILE', 'RLIMIT_NOFILE', [
         (AIO + 'path.c', '	int ret = get_unused_fd_flags(flags);\n',

@@ -22,7 +22,6 @@
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 
-#define MAX_WORKERS	"/proc/sys/fs/aio-thread-max-workers"
 #define EVENTS		256
 #define SIZE		0x400000	/* of what is read and written */
 #define SOME		0x10000		/* what may come on top of it */
@@ -50,7 +49,7 @@ static char max_workers[16];
 static bool way_set(enum way way)
 {
 	return kid_ok(!aio_set_force_worker(way == WORKER || way == HELD)) &&
-	       kid_ok(!aio_write_text(MAX_WORKERS,
+	       kid_ok(!aio_write_text(AIO_MAX_WORKERS,
 				      way == HELD ? "1" : max_workers));
 }
 
@@ -212,7 +211,7 @@ FIXTURE_SETUP(charge)
 	umask(0);
 	AIO_SETUP(&self->env, true, false, EVENTS);
 	self->ctx = self->env.ctx;
-	ASSERT_LT(0, aio_read_text(MAX_WORKERS, max_workers,
+	ASSERT_LT(0, aio_read_text(AIO_MAX_WORKERS, max_workers,
 				   sizeof(max_workers)));
 	ASSERT_EQ(0, setgroups(0, NULL));
 	strcpy(self->top, "/tmp/aio-charge-XXXXXX");
@@ -234,7 +233,7 @@ FIXTURE_TEARDOWN(charge)
 	EXPECT_EQ(0, chdir("/"));
 	EXPECT_TRUE(aio_wait_for(!umount2(self->top, 0), AIO_PATIENCE_MS));
 	EXPECT_EQ(0, rmdir(self->top));
-	EXPECT_EQ(0, aio_write_text(MAX_WORKERS, max_workers));
+	EXPECT_EQ(0, aio_write_text(AIO_MAX_WORKERS, max_workers));
 	free(bytes);
 	AIO_TEARDOWN(&self->env);
 }
@@ -764,6 +763,13 @@ static const char *groups_make(const char *controller)
 	return mkdir(GROUP_A, 0755) || mkdir(GROUP_B, 0755) ? "no group" : NULL;
 }
 
+/* The same, and a disk. */
+static const char *disk_and_groups(char *dir, size_t size, char dev[16],
+				   const char *controller)
+{
+	return disk_dir(dir, size, dev) ? groups_make(controller) : "no disk";
+}
+
 static bool groups_renew(void)
 {
 	return kid_ok(aio_wait_for(!rmdir(GROUP_A), AIO_PATIENCE_MS)) &&
@@ -938,9 +944,7 @@ TEST_F_TIMEOUT(charge, memory_cgroup, 600)
 	const char *why;
 	enum way way;
 
-	if (!disk_dir(dir, sizeof(dir), dev))
-		SKIP(return, "no disk");
-	why = groups_make("memory");
+	why = disk_and_groups(dir, sizeof(dir), dev, "memory");
 	if (why)
 		SKIP(return, "%s", why);
 	s = subject_new();
@@ -1096,9 +1100,7 @@ TEST_F_TIMEOUT(charge, block_cgroup, 600)
 	enum way way;
 	enum transfer how;
 
-	if (!disk_dir(dir, sizeof(dir), dev))
-		SKIP(return, "no disk");
-	why = groups_make("io");
+	why = disk_and_groups(dir, sizeof(dir), dev, "io");
 	if (why)
 		SKIP(return, "%s", why);
 	s = subject_new();
@@ -2161,7 +2163,7 @@ TEST_F_TIMEOUT(charge, worker_is_clean, 300)
 				  "\nnr_dying_subsys_io ");
 	ASSERT_TRUE(way_set(WORKER));
 	/* One for each of the two, which take turns. */
-	ASSERT_EQ(0, aio_write_text(MAX_WORKERS, "1"));
+	ASSERT_EQ(0, aio_write_text(AIO_MAX_WORKERS, "1"));
 	before = for_workers(false, has_ioprio, &idle);
 	ASSERT_TRUE(kid_start(&kid, kid_of_a, why ? NULL : "group"));
 	for (i = 0; i < ROUNDS; i++) {

@@ -27,7 +27,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#define MAX_WORKERS	"/proc/sys/fs/aio-thread-max-workers"
 #define EVENTS		64
 
 /* Who has nothing to do with anybody else here. */
@@ -77,7 +76,7 @@ FIXTURE_SETUP(identity)
 	umask(0);
 	signal(SIGPIPE, SIG_IGN);
 	AIO_SETUP(&self->env, true, false, EVENTS);
-	ASSERT_LT(0, aio_read_text(MAX_WORKERS, max_workers,
+	ASSERT_LT(0, aio_read_text(AIO_MAX_WORKERS, max_workers,
 				   sizeof(max_workers)));
 	ASSERT_EQ(0, setgroups(0, NULL));
 	strcpy(self->top, "/tmp/aio-identity-XXXXXX");
@@ -90,7 +89,7 @@ FIXTURE_SETUP(identity)
 /* Nothing may be left that holds a file or a path. */
 FIXTURE_TEARDOWN(identity)
 {
-	EXPECT_EQ(0, aio_write_text(MAX_WORKERS, max_workers));
+	EXPECT_EQ(0, aio_write_text(AIO_MAX_WORKERS, max_workers));
 	EXPECT_EQ(0, chdir("/"));
 	EXPECT_TRUE(aio_wait_for(!umount2(self->top, 0), AIO_PATIENCE_MS)) {
 		TH_LOG("%s: %s", self->top, strerror(errno));
@@ -129,7 +128,7 @@ static int holder(struct kid *kid, void *arg)
 /* Where all that may goes to a worker. */
 static bool hold(struct kid *kid, const struct aio_env *env, uid_t uid)
 {
-	return !aio_write_text(MAX_WORKERS, "1") &&
+	return !aio_write_text(AIO_MAX_WORKERS, "1") &&
 	       kid_start(kid, holder, &uid) && kid_hear(kid) == 'h' &&
 	       aio_wait_running(env, 1);
 }
@@ -137,7 +136,7 @@ static bool hold(struct kid *kid, const struct aio_env *env, uid_t uid)
 static bool let_go(struct kid *kid)
 {
 	return kid_tell(kid, "l") && kid_wait(kid) == 0 &&
-	       !aio_write_text(MAX_WORKERS, max_workers);
+	       !aio_write_text(AIO_MAX_WORKERS, max_workers);
 }
 
 /* ---- operations and where they are done ---- */

@@ -1190,21 +1190,9 @@ TEST_F_TIMEOUT(life, credentials_at_submit, 600)
 
 #define CGROUP_BYTES	(16 * 1048576)
 
-static long long cgroup_value(const char *group, const char *file,
-			      const char *line)
-{
-	char path[256], buf[8192], *at;
-
-	snprintf(path, sizeof(path), "%s/%s", group, file);
-	if (aio_read_text(path, buf, sizeof(buf)) <= 0)
-		return -1;
-	at = line ? strstr(buf, line) : buf;
-	return at ? atoll(at + (line ? strlen(line) : 0)) : -1;
-}
-
 static long long cgroup_shmem(const char *group)
 {
-	return cgroup_value(group, "memory.stat", "\nshmem ");
+	return aio_read_number(group, "memory.stat", "\nshmem ");
 }
 
 static int kid_in_cgroup(struct kid *kid, void *arg)
@@ -1270,7 +1258,7 @@ TEST_F_TIMEOUT(life, memory_cgroup, 120)
 			TH_LOG("shmem %lld", cgroup_shmem(group));
 		}
 		EXPECT_LE(CGROUP_BYTES * 3 / 4,
-			  cgroup_value(group, "memory.current", NULL));
+			  aio_read_number(group, "memory.current", NULL));
 		/* And it was workers that wrote. */
 		EXPECT_LT(worker, aio_stat("worker"));
 		kid_tell(&kid, "e");

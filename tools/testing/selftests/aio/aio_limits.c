@@ -16,7 +16,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#define MAX_WORKERS	"/proc/sys/fs/aio-thread-max-workers"
 #define AIO_MAX_NR	"/proc/sys/fs/aio-max-nr"
 #define DFLT_WORKERS	256
 #define MOST_WORKERS	2048
@@ -30,19 +29,6 @@
 #define GATES		64
 #define FEW		16
 
-/* Returns the number that follows @line, or begins the file, -1 without it. */
-static long long read_number(const char *dir, const char *file,
-			     const char *line)
-{
-	char path[256], buf[8192], *at;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	if (aio_read_text(path, buf, sizeof(buf)) <= 0)
-		return -1;
-	at = line ? strstr(buf, line) : buf;
-	return at ? atoll(at + (line ? strlen(line) : 0)) : -1;
-}
-
 static bool write_number(const char *path, long long number)
 {
 	char text[32];
@@ -53,7 +39,7 @@ static bool write_number(const char *path, long long number)
 
 static bool set_max(int nr)
 {
-	return write_number(MAX_WORKERS, nr);
+	return write_number(AIO_MAX_WORKERS, nr);
 }
 
 /* ---- FIFOs, each of which lets go what has opened it ---- */
@@ -456,7 +442,7 @@ static long obey(struct state *s)
 	case BECOME:
 		return aio_ret(setresuid(first, first, first));
 	case SET_SYSCTL:
-		return aio_write_text(MAX_WORKERS, "5");
+		return aio_write_text(AIO_MAX_WORKERS, "5");
 	case LEAVE:
 		break;
 	}
@@ -672,8 +658,9 @@ static bool scene_start(struct scene *sc)
 
 	umask(0);
 	signal(SIGPIPE, SIG_IGN);
-	sc->max = read_number("/proc/sys/fs", "aio-thread-max-workers", NULL);
-	sc->aio_max_nr = read_number("/proc/sys/fs", "aio-max-nr", NULL);
+	sc->max = aio_read_number("/proc/sys/fs", "aio-thread-max-workers",
+				  NULL);
+	sc->aio_max_nr = aio_read_number("/proc/sys/fs", "aio-max-nr", NULL);
 	strcpy(sc->top, "/tmp/aio-limits-XXXXXX");
 	if (!kid_ok(mkdtemp(sc->top)) || !kid_ok(!chmod(sc->top, 0777)) ||
 	    !kid_ok(!chdir(sc->top)) || !kid_ok(sc->max > 0))
@@ -778,26 +765,28 @@ TEST_F(limits, sysctl)
 	unsigned int i;
 
 	EXPECT_EQ(DFLT_WORKERS, sc->max);
-	ASSERT_EQ(0, stat(MAX_WORKERS, &st));
+	ASSERT_EQ(0, stat(AIO_MAX_WORKERS, &st));
 	EXPECT_EQ(0644, (int)(st.st_mode & 07777));
 	for (i = 0; i < ARRAY_SIZE(right); i++) {
 		ASSERT_TRUE(set_max(right[i]));
 		snprintf(want, sizeof(want), "%d\n", right[i]);
-		ASSERT_LT(0, aio_read_text(MAX_WORKERS, text, sizeof(text)));
+		ASSERT_LT(0, aio_read_text(AIO_MAX_WORKERS, text,
+					   sizeof(text)));
 		EXPECT_STREQ(want, text);
 	}
 	for (i = 0; i < ARRAY_SIZE(wrong); i++) {
-		EXPECT_EQ(-EINVAL, aio_write_text(MAX_WORKERS, wrong[i])) {
+		EXPECT_EQ(-EINVAL, aio_write_text(AIO_MAX_WORKERS, wrong[i])) {
 			TH_LOG("\"%s\"", wrong[i]);
 		}
-		ASSERT_LT(0, aio_read_text(MAX_WORKERS, text, sizeof(text)));
+		ASSERT_LT(0, aio_read_text(AIO_MAX_WORKERS, text,
+					   sizeof(text)));
 		EXPECT_STREQ("2048\n", text);
 	}
 	/* Not somebody else's affair, nor that of root somewhere below. */
 	EXPECT_EQ(-EACCES, ask(&sc->other, SET_SYSCTL, 0, 0));
 	ASSERT_EQ(0, ask(&sc->other, NEW_USER_NS, 1, 0));
 	EXPECT_EQ(-EACCES, ask(&sc->other, SET_SYSCTL, 0, 0));
-	ASSERT_LT(0, aio_read_text(MAX_WORKERS, text, sizeof(text)));
+	ASSERT_LT(0, aio_read_text(AIO_MAX_WORKERS, text, sizeof(text)));
 	EXPECT_STREQ("2048\n", text);
 }
 
@@ -1582,8 +1571,9 @@ static bool put_aside(struct scene *sc, struct user *u, enum aside how)
 				    AIO_PATIENCE_MS);
 	case FROZEN:
 		return group_set(&sc->group, "cgroup.freeze", "1") &&
-		       aio_wait_for(read_number(sc->group.path, "cgroup.events",
-						"frozen ") == 1,
+		       aio_wait_for(aio_read_number(sc->group.path,
+						    "cgroup.events",
+						    "frozen ") == 1,
 				    AIO_PATIENCE_MS);
 	case SUSPENDED:
 		return suspend();
@@ -1819,17 +1809,17 @@ FIXTURE_TEARDOWN(charged)
 
 static long long charged(struct scene *sc)
 {
-	return read_number(sc->group.path, "memory.current", NULL);
+	return aio_read_number(sc->group.path, "memory.current", NULL);
 }
 
 static long long charged_kernel(struct scene *sc)
 {
-	return read_number(sc->group.path, "memory.stat", "\nkernel ");
+	return aio_read_number(sc->group.path, "memory.stat", "\nkernel ");
 }
 
 static long long oom_kills(struct scene *sc)
 {
-	return read_number(sc->group.path, "memory.events", "\noom_kill ");
+	return aio_read_number(sc->group.path, "memory.events", "\noom_kill ");
 }
 
 /* Requests held back, until there is no memory for more. */

@@ -2555,6 +2555,41 @@ TEST_F_TIMEOUT(path, shared_table, 60)
 	close(kid.tell[1]);
 }
 
+static int kid_of_old_table(struct kid *kid, void *arg)
+{
+	struct aio_env *env = arg;
+	aio_context_t ctx = 0;
+	struct io_event ev;
+	struct pollfd pfd;
+	struct iocb cb;
+	int fds[2];
+
+	(void)kid;
+	if (!kid_ok(!pipe2(fds, O_CLOEXEC)) || !kid_ok(!sys_io_setup(1, &ctx)))
+		return 1;
+	iocb_openat(&cb, AT_FDCWD, "fifo", O_RDONLY, 0);
+	if (!kid_ok(submit_one(ctx, &cb) == 1) || !kid_ok(aio_running(env, 1)))
+		return 2;
+	/* Only the request knows the old table after this. */
+	if (!kid_ok(!unshare(CLONE_FILES)) || !kid_ok(!close(fds[1])))
+		return 3;
+	pfd = (struct pollfd){ .fd = fds[0], .events = POLLIN };
+	if (!kid_ok(poll(&pfd, 1, AIO_PATIENCE_MS) == 1) ||
+	    !kid_ok(pfd.revents == POLLHUP) || !kid_ok(aio_no_event(ctx)) ||
+	    !kid_ok(fifo_end("fifo", O_WRONLY) >= 0) ||
+	    !kid_ok(reap_one(ctx, &ev, AIO_PATIENCE_MS) == 1))
+		return 4;
+	return !kid_ok(ev.res == -ECANCELED);
+}
+
+/* What was open in a table that nobody has any more is closed at once. */
+TEST_F_TIMEOUT(path, files_of_old_table, 60)
+{
+	ASSERT_EQ(0, mkfifo("fifo", 0600));
+	EXPECT_EQ(0, kid_run(kid_of_old_table, &self->env));
+	EXPECT_TRUE(aio_all_gone(&self->env, self->aio_nr));
+}
+
 /* ---- requests that are cancelled at any point ---- */
 
 TEST_F_TIMEOUT(path, cancel_race_open, 120)
@@ -2902,6 +2937,112 @@ TEST_F_TIMEOUT(path, proc_self_files, 60)
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(0, own_names_differ(self->ctx, fd, &opened));
 	EXPECT_LT((int)ARRAY_SIZE(own_names) / 2, opened);
+	close(fd);
+}
+
+struct introspection {
+	aio_context_t	ctx;
+	char		mapping[64];
+};
+
+static void *opens_own_files(void *arg)
+{
+	struct introspection *own = arg;
+	struct iocb cbs[FEW];
+	struct io_event ev;
+	int i;
+
+	for (;;) {
+		for (i = 0; i < FEW; i++) {
+			if (i % 4)
+				iocb_openat(&cbs[i], AT_FDCWD, own->mapping,
+					    O_PATH | O_NOFOLLOW, 0);
+			else
+				iocb_openat(&cbs[i], AT_FDCWD,
+					    "/proc/self/maps", O_RDONLY, 0);
+			if (!kid_ok(submit_one(own->ctx, &cbs[i]) == 1))
+				return NULL;
+		}
+		for (i = 0; i < FEW; i++)
+			if (!kid_ok(reap_one(own->ctx, &ev, MANY_MS) == 1) ||
+			    !kid_ok((long long)ev.res >= 0) ||
+			    !kid_ok(!close(ev.res)))
+				return NULL;
+	}
+}
+
+static int kid_of_introspection(struct kid *kid, void *arg)
+{
+	const size_t much = 4 * 1048576, page = sysconf(_SC_PAGESIZE);
+	struct introspection own = { 0 };
+	void *mapping = NULL;
+	int i, fd = *(int *)arg;
+
+	/* Much to look through, which takes little memory. */
+	if (!kid_ok(!ftruncate(fd, much)))
+		return 1;
+	for (i = 0; i < 32; i++)
+		if (!kid_ok(mmap(NULL, much, PROT_READ, MAP_SHARED |
+				 MAP_POPULATE, fd, 0) != MAP_FAILED))
+			return 2;
+	mapping = mmap(NULL, page, PROT_READ, MAP_SHARED, fd, much - page);
+	if (!kid_ok(mapping != MAP_FAILED))
+		return 3;
+	snprintf(own.mapping, sizeof(own.mapping),
+		 "/proc/self/map_files/%lx-%lx", (long)mapping,
+		 (long)mapping + page);
+	if (!kid_ok(!sys_io_setup(FEW, &own.ctx)) || !parent_tell(kid, "r"))
+		return 4;
+	opens_own_files(&own);
+	return 5;
+}
+
+struct clearing {
+	char	path[64];
+	bool	stop;
+};
+
+/* Takes the lock that workers wait for with the memory in hand, for long. */
+static void *clears_refs(void *arg)
+{
+	struct clearing *c = arg;
+
+	while (!__atomic_load_n(&c->stop, __ATOMIC_RELAXED))
+		aio_write_text(c->path, "1");
+	return NULL;
+}
+
+/*
+ * A worker that looks into its submitter may be the last one to have its
+ * memory, and then must not wait for its own request to end.
+ */
+TEST_F_TIMEOUT(path, proc_self_killed, 300)
+{
+	__u32 random = 21;
+	struct clearing c;
+	pthread_t thread;
+	struct kid kid;
+	int i, j, fd;
+
+	fd = memfd_create("mapped", MFD_CLOEXEC);
+	ASSERT_LE(0, fd);
+	for (i = 0; i < 30; i++) {
+		ASSERT_TRUE(kid_start(&kid, kid_of_introspection, &fd));
+		ASSERT_EQ('r', kid_hear(&kid));
+		snprintf(c.path, sizeof(c.path), "/proc/%d/clear_refs",
+			 kid.pid);
+		c.stop = false;
+		ASSERT_EQ(0, pthread_create(&thread, NULL, clears_refs, &c));
+		for (j = 20 + aio_random(&random) % 50; j > 0; j--)
+			dawdle(&random);
+		ASSERT_EQ(0, kill(kid.pid, SIGKILL));
+		ASSERT_EQ(SIGKILL, kid_wait(&kid));
+		__atomic_store_n(&c.stop, true, __ATOMIC_RELAXED);
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		ASSERT_TRUE(aio_all_gone(&self->env, self->aio_nr)) {
+			TH_LOG("round %d", i);
+		}
+	}
 	close(fd);
 }
 

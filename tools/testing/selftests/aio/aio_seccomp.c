@@ -24,7 +24,6 @@
 #define EVENTS		64
 #define SIZE		10000		/* of "file", which is read ahead */
 #define DENIED		77		/* no error of any file system */
-#define MAX_WORKERS	"/proc/sys/fs/aio-thread-max-workers"
 
 /* Descriptors whose numbers filters know. */
 #define DIR_FD		100
@@ -1445,8 +1444,8 @@ static bool not_asked(struct stage *s)
 	char buf[3][4] = {}, word[] = "word";
 	struct iovec iov[] = { { buf[1], 4 }, { word, 4 } };
 	struct filter f = {};
+	int i, polled[2], full[2];
 	struct many m;
-	int i, fds[2];
 
 	/* In a context that is threaded or not. */
 	if (!kid_ok(!sys_io_destroy(s->ctx)) ||
@@ -1455,7 +1454,9 @@ static bool not_asked(struct stage *s)
 	s->ctx = 0;
 	if (!kid_ok(!sys_io_setup(NR, &s->ctx)) ||
 	    !kid_ok(!aio_set_threads(true)) || !enter(s, REQUESTED) ||
-	    !kid_ok(!pipe(fds)) || !kid_ok(many_init(&m, s->ctx, NR)))
+	    !kid_ok(!pipe(polled)) || !kid_ok(!pipe(full)) ||
+	    !kid_ok(write(full[1], word, 4) == 4) ||
+	    !kid_ok(many_init(&m, s->ctx, NR)))
 		return false;
 	/* What does not hold can be told nevertheless. */
 	add_load(&f, DATA(args[0]) + LOW);
@@ -1474,11 +1475,11 @@ static bool not_asked(struct stage *s)
 	iocb_pwritev(&m.cbs[3], FILE_FD, &iov[1], 1, SIZE);
 	iocb_rw(&m.cbs[4], IOCB_CMD_FSYNC, FILE_FD, NULL, 0, 0);
 	iocb_rw(&m.cbs[5], IOCB_CMD_FDSYNC, FILE_FD, NULL, 0, 0);
-	iocb_rw(&m.cbs[6], IOCB_CMD_POLL, fds[0], NULL, 0, 0);
+	/* Nobody reads what comes there: the poll may look after the wake-up. */
+	iocb_rw(&m.cbs[6], IOCB_CMD_POLL, polled[0], NULL, 0, 0);
 	m.cbs[6].aio_buf = POLLIN;
-	/* In this order, for a plain context to find something to read. */
-	iocb_pwrite(&m.cbs[7], fds[1], word, 4, 0);
-	iocb_pread(&m.cbs[8], fds[0], buf[2], 4, 0);
+	iocb_pwrite(&m.cbs[7], polled[1], word, 4, 0);
+	iocb_pread(&m.cbs[8], full[0], buf[2], 4, 0);
 	for (i = 0; i < NR; i++)
 		m.cbs[i].aio_data = i;
 	if (!kid_ok(!many_submit(&m, 0, NR)) ||
@@ -1577,14 +1578,14 @@ FIXTURE_SETUP(held)
 {
 	setup(_metadata, &self->place, true);
 	ASSERT_EQ(0, mkfifo("fifo", 0600));
-	ASSERT_LT(0, aio_read_text(MAX_WORKERS, self->max_workers,
+	ASSERT_LT(0, aio_read_text(AIO_MAX_WORKERS, self->max_workers,
 				   sizeof(self->max_workers)));
-	ASSERT_EQ(0, aio_write_text(MAX_WORKERS, "1"));
+	ASSERT_EQ(0, aio_write_text(AIO_MAX_WORKERS, "1"));
 }
 
 FIXTURE_TEARDOWN(held)
 {
-	EXPECT_EQ(0, aio_write_text(MAX_WORKERS, self->max_workers));
+	EXPECT_EQ(0, aio_write_text(AIO_MAX_WORKERS, self->max_workers));
 	EXPECT_TRUE(teardown(&self->place));
 }
 

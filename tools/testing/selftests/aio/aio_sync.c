@@ -1045,6 +1045,26 @@ TEST_F(ahead, holes)
 	free(buf);
 }
 
+/* However many there are: in memory they cost nothing. */
+TEST_F(ahead, endless_hole)
+{
+	const long long size = 1LL << 60;
+	int fd = memfd_create("hole", MFD_CLOEXEC);
+	struct iocb cb;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, size));
+	ASSERT_EQ(1, pwrite(fd, "", 1, 5 * 4096 + 7));
+	ASSERT_EQ(1, pwrite(fd, "", 1, size - 1));
+	iocb_readahead(&cb, fd, size, 0);
+	EXPECT_EQ(size, aio_run(self->ctx, &cb));
+	iocb_readahead(&cb, fd, size / 2, 6 * 4096 + 1);
+	EXPECT_EQ(size / 2, aio_run(self->ctx, &cb));
+	iocb_readahead(&cb, fd, size, size / 2);
+	EXPECT_EQ(size / 2, aio_run(self->ctx, &cb));
+	close(fd);
+}
+
 TEST_F(ahead, descriptor_closed_and_eventfd)
 {
 	int efd = eventfd(0, EFD_CLOEXEC), fd;

@@ -68,6 +68,7 @@ struct aio_ring {
 #define AIO_PATIENCE_MS		10000
 
 #define AIO_SYSCTL_THREADS	"/proc/sys/fs/aio-auto-threads"
+#define AIO_MAX_WORKERS		"/proc/sys/fs/aio-thread-max-workers"
 #define AIO_DEBUGFS		"/sys/kernel/debug"
 #define AIO_STATS		AIO_DEBUGFS "/aio_thread/stats"
 #define AIO_FORCE_WORKER	AIO_DEBUGFS "/aio_thread/force_worker"
@@ -260,6 +261,19 @@ static inline long aio_read_text(const char *path, char *buf, size_t size)
 		buf[len] = '\0';
 	close(fd);
 	return len;
+}
+
+/* Returns the number that follows @line, or begins the file, -1 without it. */
+static inline long long aio_read_number(const char *dir, const char *file,
+					const char *line)
+{
+	char path[256], buf[8192], *at;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	if (aio_read_text(path, buf, sizeof(buf)) <= 0)
+		return -1;
+	at = line ? strstr(buf, line) : buf;
+	return at ? atoll(at + (line ? strlen(line) : 0)) : -1;
 }
 
 /* Returns 0 or -errno. */
