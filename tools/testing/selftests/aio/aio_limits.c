@@ -458,6 +458,8 @@ static int user_main(struct kid *kid, void *arg)
 	int i;
 
 	setrlimit(RLIMIT_NOFILE, &files);
+	/* To grow it later may get a process killed that has no memory left. */
+	close(dup2(STDIN_FILENO, files.rlim_cur - 1));
 	s.fd = memfd_create("aio", MFD_CLOEXEC);
 	if (!kid_ok(write(s.fd, page, sizeof(page)) == sizeof(page)))
 		return 1;
