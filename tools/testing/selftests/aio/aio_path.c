@@ -2975,7 +2975,7 @@ static int kid_of_introspection(struct kid *kid, void *arg)
 {
 	const size_t much = 4 * 1048576, page = sysconf(_SC_PAGESIZE);
 	struct introspection own = { 0 };
-	void *mapping = NULL;
+	void *mapping;
 	int i, fd = *(int *)arg;
 
 	/* Much to look through, which takes little memory. */
@@ -3031,6 +3031,7 @@ TEST_F_TIMEOUT(path, proc_self_killed, 300)
 		ASSERT_EQ('r', kid_hear(&kid));
 		snprintf(c.path, sizeof(c.path), "/proc/%d/clear_refs",
 			 kid.pid);
+		ASSERT_EQ(0, access(c.path, W_OK));
 		c.stop = false;
 		ASSERT_EQ(0, pthread_create(&thread, NULL, clears_refs, &c));
 		for (j = 20 + aio_random(&random) % 50; j > 0; j--)
