@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test attack shell tree refresh check check-each bench clean distclean
+.PHONY: help run test attack shell tree refresh check check-each check-fresh bench clean distclean
 
 help:
 	@echo 'Threaded AIO for Linux, in Rust.  On a Debian machine:'
@@ -21,11 +21,13 @@ help:
 	@echo '  make refresh     its commits -> patches/ and the copies of new files'
 	@echo '  make check       series applies, copies are equal, style and static checks'
 	@echo '  make check-each  every patch builds and boots, AIO_THREAD y and n'
+	@echo '  make check-fresh the README'\''s commands in fresh roots of Debian 12 and 13; hours'
+	@echo '                   (RELEASES=13 COMMANDS="make run" SEED=1)'
 	@echo '  make clean       remove what was built; distclean: downloads and the tree, too'
 	@echo
 	@echo 'Everything made is kept in $${XDG_CACHE_HOME:-~/.cache}/aio-thread.'
 
-run test attack shell tree refresh bench:
+run test attack shell tree refresh bench check-fresh:
 	@harness/$@.sh
 
 check:

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# usage: deps.sh TARGET: installs what TARGET (tree run test check shell bench)
-# lacks; as root with apt, else it prints the command to run.
+# usage: deps.sh TARGET: installs what TARGET (tree run test check shell bench
+# check-fresh) lacks; as root with apt, else it prints the command to run.
 # deps.sh bindgen: waits until bindgen is there.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -60,9 +60,10 @@ installed=" $(dpkg-query -W -f '${db:Status-Status} ${Package} ' | tr '\n' ' ' |
 need 'to fetch and keep the kernel tree' git ca-certificates xz-utils rsync perl python3
 case $TARGET in
 tree) ;;
+check-fresh) need 'to make fresh roots' debootstrap debian-archive-keyring ;;
 *)
 	need 'to build a kernel' make gcc libc6-dev flex bison bc ccache
-	if grep -q '^VERSION_ID="12"' /etc/os-release; then
+	if [ $BOOKWORM = 1 ]; then
 		need 'to build a kernel with Rust' rustc-web rust-web-src rustfmt-web \
 			clang-19 lld-19 llvm-19
 		[ -x "$CACHE/cargo/bin/bindgen" ] ||
@@ -94,8 +95,6 @@ if [ ${#missing[@]} != 0 ]; then
 	export DEBIAN_FRONTEND=noninteractive
 	{ apt-get update && "${cmd[@]}" -o DPkg::Lock::Timeout=300; } \
 		> "$LOGS/apt.log" 2>&1 < /dev/null || { tail -20 "$LOGS/apt.log" >&2; die 'apt-get failed'; }
-	# what was just installed may have brought the suffixed LLVM
-	toolchain
 fi
 if [ "$TARGET" != tree ] && ! bindgen_ok; then
 	say "building bindgen $BINDGEN_VERSION with cargo in the background"

@@ -17,22 +17,35 @@ UML_CFLAGS=-Wno-null-pointer-arithmetic
 # know, where lockdep and kmemleak do not look.
 DEBUG_CFLAGS='-mlarge-data-threshold=2147483647 -Wno-unused-command-line-argument'
 JOBS=${JOBS:-$(nproc)}
-mkdir -p "$LOGS" "$DL"
 
 say() { printf '==> %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# Which names the distribution's toolchain goes by: Debian 12 has its newer LLVM
-# beside the default one, with a suffix, and its newer rustc as rustc-web.
-toolchain() {
-	if [ -d /usr/lib/llvm-19/bin ] && ! [ -x /usr/bin/ld.lld ]; then
-		LLVM=-19 LLVM_BIN=/usr/lib/llvm-19/bin
-	else
-		LLVM=1 LLVM_BIN=/usr/bin
-	fi
+# Kbuild takes no path with a blank or a colon in it, QEMU none with a comma.
+case $CACHE$TREE in
+*[!A-Za-z0-9._/+@~-]*)
+	die "a kernel cannot be built in \"$CACHE\"; choose a plain path: XDG_CACHE_HOME=/var/tmp/cache make ..." ;;
+esac
+mkdir -p "$LOGS" "$DL" 2>/dev/null ||
+	die "cannot write to $CACHE; choose another place: XDG_CACHE_HOME=/var/tmp/cache make ..."
+
+# Which names the distribution's toolchain goes by. That follows from the release
+# and not from what is installed, which may be nothing yet: Debian 12 has its newer
+# LLVM beside the default one, with a suffix, and its newer rustc as rustc-web.
+if grep -qs '^VERSION_ID="12"' /etc/os-release; then
+	BOOKWORM=1 LLVM=-19 LLVM_BIN=/usr/lib/llvm-19/bin
+else
+	BOOKWORM=0 LLVM=1 LLVM_BIN=/usr/bin
+fi
+
+# The mirror that this machine's packages come from; empty if there is none.
+mirror() {
+	# shellcheck disable=SC2016 # the $() are apt's
+	apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+		awk -v code="$(. /etc/os-release; echo "${VERSION_CODENAME:-}")" \
+			'$3 == "main" && ($2 == code || $2 == "stable") { print $1; exit }'
 }
-toolchain
 
 # PATH and variables for a kernel build.  /usr/bin comes before whatever rustup
 # or pyenv put in front, because kernel and bindgen must see one and the same

@@ -45,7 +45,7 @@ shift "$JOB_SHIFT"
 job_create qemu "$@"
 cmdline="console=ttyS0 root=host rootfstype=9p ro"
 cmdline+=" rootflags=trans=virtio,version=9p2000.L,msize=262144,cache=loose"
-cmdline+=" init=$HARNESS/guest/init aio_job=$JOB aio_guest=qemu reboot=t panic=-1 $APPEND"
+cmdline+=" init=$JOB/init aio_job=$JOB aio_guest=qemu reboot=t panic=-1 $APPEND"
 args=(
 	-M "microvm,acpi=off,x-option-roms=off,isa-serial=on,rtc=on" -nodefaults -no-user-config -no-reboot
 	-display none -m "$MEM" -kernel "$KERNEL" -append "$cmdline"

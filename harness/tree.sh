@@ -70,10 +70,7 @@ from_apt() {
 	have apt-get || return 1
 	keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 	[ -r "$keyring" ] || return 1
-	# shellcheck disable=SC2016 # the $() are apt's
-	uri=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
-		awk -v code="$(. /etc/os-release; echo "${VERSION_CODENAME:-}")" \
-			'$3 == "main" && ($2 == code || $2 == "stable") { print $1; exit }')
+	uri=$(mirror)
 	[ -n "$uri" ] || return 1
 	mkdir -p "$apt/lists/partial" "$apt/archives/partial"
 	for suite in trixie-backports forky sid; do

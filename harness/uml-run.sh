@@ -32,7 +32,7 @@ job_create uml "$@"
 args=(
 	"mem=$MEM" "ncpus=$CPUS" seccomp=on
 	root=/dev/root rootfstype=hostfs rootflags=/ ro
-	"ubd0=$JOB/disk" "init=$HARNESS/guest/init" "aio_job=$JOB" aio_guest=uml
+	"ubd0=$JOB/disk" "init=$JOB/init" "aio_job=$JOB" aio_guest=uml
 	# kernel messages to file descriptor 3, the command's output to standard output
 	console=tty1 "con1=null,fd:3" "umid=aio-$$" "uml_dir=$JOB/uml"
 )

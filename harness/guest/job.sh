@@ -32,6 +32,10 @@ job_create() {
 	JOB=$(mktemp -d "$CACHE/jobs/$guest.XXXXXX")
 	trap 'rm -rf "$JOB"' EXIT
 	mkdir "$JOB/share"
+	# the kernel's command line has no place for a clone whose path has a blank
+	cp "$HARNESS/guest/init" "$JOB/init"
+	# what the command needs may be where the guest mounts its own file systems
+	printf '%s\n' "$HERE" "$CACHE" "$TREE" "$PWD" > "$JOB/share/paths"
 	{
 		printf 'cd %q 2>/dev/null || cd /tmp\n' "$PWD"
 		printf '%q ' "$@"
@@ -62,7 +66,11 @@ job_end() {
 		exit "$(cat "$JOB/share/rc")"
 	fi
 	tail -n 40 "$JOB/console" "$JOB/stderr" >&2 2>/dev/null || true
-	say "the guest ended (code $rc) before its command did; its last messages are above"
-	[ "$rc" != 137 ] || exit 124
+	why=$(cat "$JOB/console" "$JOB/stderr" 2>/dev/null | grep -aoE 'aio-guest: .*|Kernel panic.*' | tail -1) || true
+	if [ "$rc" = 137 ]; then
+		say "the guest did not end within $LIMIT s and was killed; its last messages are above${why:+: $why}"
+		exit 124
+	fi
+	say "the guest ended (code $rc) before its command did${why:+: $why}; its last messages are above"
 	exit 125
 }
