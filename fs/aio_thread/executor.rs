@@ -141,7 +141,7 @@ pub(crate) fn carry_out(request: Arc<Request>, worker: Worker) {
     } else {
         // When the event is seen, nothing is held any more.
         drop(op);
-        completion.complete(ended.res);
+        completion.complete_ran(ended.res);
     }
 }
 

@@ -852,6 +852,14 @@ impl Completion {
         // SAFETY: By the invariants, which end here.
         unsafe { bindings::aio_kiocb_complete(self.0.as_ptr(), res) };
     }
+
+    /// Completes a request that this worker has carried out, and puts its file before the event
+    /// may be seen. That may close the file, and so block.
+    pub(crate) fn complete_ran(self, res: isize) {
+        // SAFETY: By the invariants the `aio_kiocb` and its file are valid; they end here, as this
+        // uses up the only `Completion`, and with it every right to look at the file.
+        unsafe { bindings::aio_kiocb_complete_ran(self.0.as_ptr(), res) };
+    }
 }
 
 /// A request that `io_submit()` is working on.
@@ -1275,19 +1283,45 @@ pub(crate) fn int_arg(arg: c_int) -> u64 {
 }
 
 impl SystemCall {
-    /// Asks the running task's seccomp filters. Where they do not let it be carried out, the error
-    /// is what they want to be its result, 0 included.
-    ///
-    /// Called by the submitter. Sleeps for memory if the filters want a record.
-    pub(crate) fn seccomp(self) -> Result<(), isize> {
-        let (call, args) = match self {
+    fn for_c(self) -> (bindings::aio_call, [u64; 6]) {
+        match self {
             Self::Openat(a, b, c, d) => (bindings::aio_call_AIO_CALL_OPENAT, [a, b, c, d, 0, 0]),
             Self::Unlinkat(a, b, c) => (bindings::aio_call_AIO_CALL_UNLINKAT, [a, b, c, 0, 0, 0]),
             Self::Readahead(a, b, c) => (bindings::aio_call_AIO_CALL_READAHEAD, [a, b, c, 0, 0, 0]),
             Self::Renameat2(a, b, c, d, e) => {
                 (bindings::aio_call_AIO_CALL_RENAMEAT2, [a, b, c, d, e, 0])
             }
-        };
+        }
+    }
+
+    /// Runs `f`, which gives its result, as this system call: if audit is recording the submitter's
+    /// system calls, it records this one with what `f` does.
+    ///
+    /// Fails with `ENOMEM`, or with `EOPNOTSUPP` where audit would need a number that the caller's
+    /// ABI does not have here. `f` has not run then. May sleep.
+    pub(crate) fn run_here(
+        self,
+        _submitter: &Submission<'_>,
+        f: impl FnOnce() -> isize,
+    ) -> Result<isize> {
+        let (call, args) = self.for_c();
+        let mut outer = core::ptr::null_mut();
+        // SAFETY: `args` is a valid local array of six, `outer` a valid local; the submission shows
+        // that the running task is the submitter.
+        to_result(unsafe { bindings::aio_call_begin(call, args.as_ptr(), &mut outer) })?;
+        let res = f();
+        // SAFETY: `outer` is from `aio_call_begin()`, which this ends, in the same task; a call
+        // that `f` has made likewise has ended before.
+        unsafe { bindings::aio_call_end(outer, res) };
+        Ok(res)
+    }
+
+    /// Asks the running task's seccomp filters. Where they do not let it be carried out, the error
+    /// is what they want to be its result, 0 included.
+    ///
+    /// Called by the submitter. Sleeps for memory if the filters want a record.
+    pub(crate) fn seccomp(self) -> Result<(), isize> {
+        let (call, args) = self.for_c();
         // SAFETY: `args` is a valid local array of six; called by the submitter.
         let verdict = unsafe { bindings::aio_seccomp(call, args.as_ptr()) };
         if verdict > 0 {
@@ -1298,15 +1332,12 @@ impl SystemCall {
     }
 }
 
-/// Whether a worker can stand in for the running task where paths are concerned: not where security
-/// modules judge by task instead of by credentials, which it has, nor where audit takes notes of
-/// the task's system calls.
-pub(crate) fn worker_allowed() -> Result {
-    // SAFETY: May be called by any task.
-    if unsafe { bindings::aio_lsm_judges_by_task() || bindings::aio_audit_active() } {
-        return Err(EOPNOTSUPP);
-    }
-    Ok(())
+/// Whether paths have to be left to the running task, for which no worker can stand in: security
+/// modules judge by task instead of by credentials, which a worker has, or audit is recording the
+/// task's system calls.
+pub(crate) fn paths_in_submitter() -> bool {
+    // SAFETY: Only reads, and may be called by any task.
+    unsafe { bindings::aio_path_in_submitter() }
 }
 
 /// A path name, copied from user memory.
@@ -1517,6 +1548,64 @@ pub(crate) fn openat_at_once(fd: c_int, name: &mut Name, how: OpenHow) -> Result
     // SAFETY: By the invariants of `Name`.
     let file = unsafe { bindings::aio_openat(fd, &mut name.name, how.flags, how.mode, true) };
     OpenedFile::from_c(file)
+}
+
+/// Opens a file in the submitter, as the system call would; uses up the name. May sleep.
+pub(crate) fn openat_here(
+    _submitter: &Submission<'_>,
+    fd: c_int,
+    mut name: Name,
+    how: OpenHow,
+) -> Result<OpenedFile> {
+    // SAFETY: By the invariants of `Name` it is set up; the submission shows that `fd` is a
+    // descriptor of the running task.
+    let file = unsafe { bindings::aio_openat(fd, &mut name.name, how.flags, how.mode, false) };
+    OpenedFile::from_c(file)
+}
+
+/// Removes a file, or a directory, in the submitter; uses up the name. May sleep.
+pub(crate) fn unlinkat_here(
+    _submitter: &Submission<'_>,
+    fd: c_int,
+    mut name: Name,
+    rmdir: bool,
+) -> Result<isize> {
+    // SAFETY: By the invariants of `Name` it is set up; the submission shows that `fd` is a
+    // descriptor of the running task.
+    to_result(unsafe { bindings::aio_unlinkat(fd, &mut name.name, rmdir) })?;
+    Ok(0)
+}
+
+/// Gives a file another name in the submitter; uses up the names. May sleep.
+pub(crate) fn renameat_here(
+    _submitter: &Submission<'_>,
+    [from_fd, to_fd]: [c_int; 2],
+    mut from: Name,
+    mut to: Name,
+    flags: u32,
+) -> Result<isize> {
+    // SAFETY: By the invariants of `Name` both are set up; the submission shows that these are
+    // descriptors of the running task.
+    to_result(unsafe {
+        bindings::aio_renameat(from_fd, &mut from.name, to_fd, &mut to.name, flags)
+    })?;
+    Ok(0)
+}
+
+/// Opens a device or a control file in the submitter, if the name is known to stand for one: gives
+/// `None` otherwise, and then the name can be used again.
+pub(crate) fn openat_as_submitter(
+    fd: c_int,
+    name: &mut Name,
+    how: OpenHow,
+) -> Option<Result<OpenedFile>> {
+    let mut done = false;
+    // SAFETY: `Name` holds a name that is set up and not used up, and `name` is the only reference
+    // to that; `done` is there to be written to.
+    let file = unsafe {
+        bindings::aio_openat_submitter(fd, &mut name.name, how.flags, how.mode, &mut done)
+    };
+    done.then(|| OpenedFile::from_c(file))
 }
 
 /// Opens a file in a worker; uses up the name.

@@ -22,11 +22,11 @@
 #include <linux/poll.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/security.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/sysctl.h>
 #include <linux/task_io_accounting_ops.h>
-#include <linux/tty.h>
 #include <linux/uio.h>
 #include <linux/user_namespace.h>
 #include <linux/workqueue.h>
@@ -651,8 +651,10 @@ static bool aio_worker_may(const struct file *file)
 		return !aio_control_file(inode);
 	case S_IFBLK:
 	case S_IFIFO:
-	case S_IFSOCK:
 		return true;
+	case S_IFSOCK:
+		/* Each datagram is judged by itself, when it is sent. */
+		return !security_judges_by_task();
 	}
 	return file->f_op->fop_flags & FOP_AIO_WORKER;
 }

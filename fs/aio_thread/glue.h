@@ -16,9 +16,10 @@
  *   request on ctx->active_reqs, and only then.
  * - aio_thread_wake() is called under the lock of a wait queue that the request
  *   is on.
- * - aio_kiocb_complete() and aio_kiocb_complete_at_once() consume the completion
- *   reference. Rust calls one of them, once per request; a request whose
- *   submission returned an error never gets there.
+ * - aio_kiocb_complete(), aio_kiocb_complete_ran() and
+ *   aio_kiocb_complete_at_once() consume the completion reference. Rust calls
+ *   one of them, once per request; a request whose submission returned an error
+ *   never gets there.
  */
 #ifndef _FS_AIO_THREAD_GLUE_H
 #define _FS_AIO_THREAD_GLUE_H
@@ -39,6 +40,7 @@
 
 struct aio_kiocb;
 struct aio_wait;
+struct audit_context;
 struct cgroup_subsys_state;
 struct cred;
 struct files_struct;
@@ -96,7 +98,7 @@ enum aio_thread_op {
  * @AIO_RAN_NATIVE: carried out by the file's own asynchronous path
  * @AIO_RAN_ARMED: has waited on wait queues without a thread
  * @AIO_RAN_WORKER: run by a worker
- * @AIO_RAN_SUBMITTER: run in the submitter because the file demands it
+ * @AIO_RAN_SUBMITTER: run in the submitter because a worker cannot stand in
  * @AIO_RAN_NR: number of them
  */
 enum aio_thread_ran {
@@ -127,7 +129,7 @@ enum aio_thread_stat {
 };
 
 /**
- * enum aio_call - the system calls that requests stand for, for seccomp
+ * enum aio_call - the system calls that requests stand for
  * @AIO_CALL_OPENAT: openat(2)
  * @AIO_CALL_UNLINKAT: unlinkat(2)
  * @AIO_CALL_READAHEAD: readahead(2)
@@ -205,6 +207,7 @@ void aio_kiocb_attach(struct aio_kiocb *iocb, void *req);
 void *aio_kiocb_swap_identity(struct aio_kiocb *iocb, void *identity);
 void aio_kiocb_queue(struct aio_kiocb *iocb);
 void aio_kiocb_complete(struct aio_kiocb *iocb, long res);
+void aio_kiocb_complete_ran(struct aio_kiocb *iocb, long res);
 void aio_kiocb_complete_at_once(struct aio_kiocb *iocb, long res);
 
 /* fs/aio_thread/glue.c, called by Rust */
@@ -278,8 +281,10 @@ bool aio_poll_is_multiple(struct file *file, u32 events);
 
 /* fs/aio_thread/path.c, called by Rust */
 int aio_seccomp(enum aio_call call, const u64 args[6]);
-bool aio_lsm_judges_by_task(void);
-bool aio_audit_active(void);
+bool aio_path_in_submitter(void);
+int aio_call_begin(enum aio_call call, const u64 args[6],
+		   struct audit_context **outer);
+void aio_call_end(struct audit_context *outer, long res);
 int aio_name_import(struct delayed_filename *name, u64 ptr, bool may_be_empty);
 bool aio_name_is_absolute(const struct delayed_filename *name);
 bool aio_dir_exists(int fd);
@@ -292,6 +297,8 @@ void aio_path_leave(const struct aio_path_saved *saved);
 int aio_open_check(u32 *flags, u32 mode);
 struct file *aio_openat(int dfd, struct delayed_filename *name, u32 flags,
 			u32 mode, bool at_once);
+struct file *aio_openat_submitter(int dfd, struct delayed_filename *name,
+				  u32 flags, u32 mode, bool *done);
 int aio_unlinkat(int dfd, struct delayed_filename *name, bool rmdir);
 int aio_renameat(int olddfd, struct delayed_filename *oldname, int newdfd,
 		 struct delayed_filename *newname, u32 flags);

@@ -22,7 +22,6 @@
 #include <linux/seccomp.h>
 #include <linux/security.h>
 #include <linux/sched/signal.h>
-#include <linux/tty.h>
 #include <linux/uaccess.h>
 #include <asm/unistd.h>
 
@@ -32,7 +31,7 @@
 #endif
 #include "glue.h"
 
-#ifdef CONFIG_SECCOMP_FILTER
+#if defined(CONFIG_SECCOMP_FILTER) || defined(CONFIG_AUDITSYSCALL)
 static int aio_call_number(enum aio_call call)
 {
 	static const int native[] = {
@@ -57,7 +56,9 @@ static int aio_call_number(enum aio_call call)
 		return -EINVAL;
 	return native[call];
 }
+#endif
 
+#ifdef CONFIG_SECCOMP_FILTER
 /**
  * aio_seccomp - ask the running task's seccomp filters
  * @call: the system call that a request stands for
@@ -102,22 +103,70 @@ int aio_seccomp(enum aio_call call, const u64 args[6])
 }
 #endif
 
-/* See security_judges_by_task(). */
-bool aio_lsm_judges_by_task(void)
+/* Whether audit is recording the running system call. */
+static bool aio_audit_active(void)
 {
-	return security_judges_by_task();
+	return audit_enabled && !audit_dummy_context();
 }
 
 /**
- * aio_audit_active - whether audit takes notes of the running system call
+ * aio_path_in_submitter - whether a worker cannot stand in for the running task
  *
- * What a worker does with paths would be missing in them.
+ * Where paths are concerned it cannot, if a security module decides by more than
+ * the credentials, which it has, or if audit is recording the task's system
+ * calls.
  *
  * Context: The submitting task.
  */
-bool aio_audit_active(void)
+bool aio_path_in_submitter(void)
 {
-	return audit_enabled && !audit_dummy_context();
+	return security_judges_by_task() || aio_audit_active();
+}
+
+/**
+ * aio_call_begin - begin to carry out a system call inside io_submit()
+ * @call: the system call
+ * @args: its arguments, in 64 bits
+ * @outer: for aio_call_end()
+ *
+ * For audit, what follows is that system call.
+ *
+ * Context: The submitting task. Sleeps for memory.
+ * Return: 0; -ENOMEM; -EOPNOTSUPP if audit is recording, and the caller's ABI
+ * has no number here.
+ */
+int aio_call_begin(enum aio_call call, const u64 args[6],
+		   struct audit_context **outer)
+{
+	*outer = NULL;
+#ifdef CONFIG_AUDITSYSCALL
+	if (aio_audit_active()) {
+		int nr = aio_call_number(call);
+
+		if (nr < 0)
+			return -EOPNOTSUPP;
+		*outer = audit_call_begin(nr, args[0], args[1], args[2],
+					  args[3]);
+		if (IS_ERR(*outer))
+			return PTR_ERR(*outer);
+	}
+#endif
+	return 0;
+}
+
+/**
+ * aio_call_end - the system call inside io_submit() has its result
+ * @outer: what aio_call_begin() has left there
+ * @res: the result
+ *
+ * Context: The submitting task. Sleeps for memory.
+ */
+void aio_call_end(struct audit_context *outer, long res)
+{
+#ifdef CONFIG_AUDITSYSCALL
+	if (outer)
+		audit_call_end(outer, res);
+#endif
 }
 
 /**
@@ -286,30 +335,17 @@ bool aio_is_same_process(struct task_struct *task)
 	return task_tgid(task) == aio->tgid && aio_is_submitter(task);
 }
 
-/**
- * aio_current_tty - the controlling terminal of whom the running task acts for
- *
- * Context: Takes the siglock.
- * Return: the terminal, with a reference, or NULL.
+/*
+ * Whether to open a regular file is a call to the kernel. What is in the
+ * directories of processes knows whose it is, and a namespace is not called.
  */
-struct tty_struct *aio_current_tty(void)
+static bool aio_open_is_call(const struct inode *inode)
 {
-	struct tty_struct *tty = NULL;
-	struct task_struct *task;
-	unsigned long flags;
-
-	if (!current->aio_task)
-		return get_current_tty();
-
-	task = aio_get_task();
-	if (!task)
-		return NULL;
-	if (lock_task_sighand(task, &flags)) {
-		tty = tty_kref_get(task->signal->tty);
-		unlock_task_sighand(task, &flags);
-	}
-	put_task_struct(task);
-	return tty;
+#ifdef CONFIG_PROC_FS
+	if (inode->i_sb->s_magic == PROC_SUPER_MAGIC && proc_pid(inode))
+		return false;
+#endif
+	return inode->i_sb->s_magic != NSFS_MAGIC && aio_control_file(inode);
 }
 
 /**
@@ -332,14 +368,7 @@ bool aio_may_open(const struct inode *inode, const struct file_operations *fops)
 	case S_IFCHR:
 		return fops->fop_flags & FOP_AIO_WORKER;
 	case S_IFREG:
-#ifdef CONFIG_PROC_FS
-		if (inode->i_sb->s_magic == PROC_SUPER_MAGIC && proc_pid(inode))
-			return true;
-#endif
-		/* To open a namespace calls nobody. */
-		if (inode->i_sb->s_magic == NSFS_MAGIC)
-			return true;
-		return !aio_control_file(inode);
+		return !aio_open_is_call(inode);
 	}
 	return true;
 }
@@ -424,8 +453,8 @@ bool aio_open_is_quick(const struct path *path, int acc_mode)
  * @mode: mode of a file that is created
  * @at_once: only if that does not have to wait for anything
  *
- * Context: The submitting task if @at_once, else a worker within
- * aio_path_enter(); sleeps then.
+ * Context: The submitting task, or a worker within aio_path_enter(). Sleeps
+ * unless @at_once, which is for the submitting task.
  * Return: the file, or an ERR_PTR(); -EAGAIN with @at_once if it might wait.
  */
 struct file *aio_openat(int dfd, struct delayed_filename *name, u32 flags,
@@ -464,13 +493,78 @@ struct file *aio_openat(int dfd, struct delayed_filename *name, u32 flags,
 	return file;
 }
 
+/* See aio_may_open(). Which driver a device has is only known to its open. */
+static bool aio_open_is_submitters(const struct inode *inode)
+{
+	return S_ISCHR(inode->i_mode) ||
+	       (S_ISREG(inode->i_mode) && aio_open_is_call(inode));
+}
+
+/**
+ * aio_openat_submitter - open a device or control file in the submitter
+ * @dfd: directory descriptor
+ * @name: used up, unless @done is set to false
+ * @flags: as aio_open_check() has left them
+ * @mode: mode of a file that is created
+ * @done: set to whether that was such a file, or is an error
+ *
+ * This is the blocking call, as a worker may not open all of these. That it is
+ * such a file is only known of what is in the dcache, as devices mostly are.
+ * If the name leads elsewhere a moment later, that is opened in the same way.
+ *
+ * Context: The submitting task. Looks up the name without sleeping; sleeps if
+ * opening the file does.
+ * Return: the file, or an ERR_PTR(); NULL if @done is set to false.
+ */
+struct file *aio_openat_submitter(int dfd, struct delayed_filename *name,
+				  u32 flags, u32 mode, bool *done)
+{
+	unsigned int lookup = flags & O_NOFOLLOW ? 0 : LOOKUP_FOLLOW;
+	struct filename *filename;
+	struct open_flags op;
+	struct file *file;
+	struct path path;
+	int ret;
+
+	*done = false;
+	/* These call nothing. */
+	if (flags & (O_PATH | O_DIRECTORY | __O_TMPFILE))
+		return NULL;
+
+	filename = complete_getname(name);
+	ret = filename_lookup(dfd, filename, lookup | LOOKUP_CACHED, &path,
+			      NULL);
+	if (!ret) {
+		*done = aio_open_is_submitters(d_backing_inode(path.dentry));
+		path_put(&path);
+	}
+	if (!*done) {
+		ret = putname_to_delayed(name, filename);
+		*done = ret;
+		return ret ? ERR_PTR(ret) : NULL;
+	}
+
+	ret = aio_open_flags(flags, mode, &op);
+	file = ret ? ERR_PTR(ret) : do_file_open(dfd, filename, &op);
+	putname(filename);
+	switch (PTR_ERR_OR_ZERO(file)) {
+	case -ERESTARTSYS:
+	case -ERESTARTNOINTR:
+	case -ERESTARTNOHAND:
+	case -ERESTART_RESTARTBLOCK:
+		/* Other requests may be under way: see aio_rw_done(). */
+		return ERR_PTR(-EINTR);
+	}
+	return file;
+}
+
 /**
  * aio_unlinkat - remove a file or an empty directory
- * @dfd: number of the directory in the request, or %AT_FDCWD
+ * @dfd: directory: in the submitter a descriptor, in a worker a number
  * @name: used up
  * @rmdir: remove a directory
  *
- * Context: A worker within aio_path_enter(). Sleeps.
+ * Context: The submitting task, or a worker within aio_path_enter(). Sleeps.
  * Return: 0 or a negative error.
  */
 int aio_unlinkat(int dfd, struct delayed_filename *name, bool rmdir)
@@ -483,13 +577,14 @@ int aio_unlinkat(int dfd, struct delayed_filename *name, bool rmdir)
 
 /**
  * aio_renameat - give a file another name
- * @olddfd: number of the old name's directory in the request, or %AT_FDCWD
+ * @olddfd: directory of the old name: in the submitter a descriptor, in a worker
+ *	a number
  * @oldname: used up
  * @newdfd: as @olddfd, for the new name
  * @newname: used up
  * @flags: of renameat2(2)
  *
- * Context: A worker within aio_path_enter(). Sleeps.
+ * Context: The submitting task, or a worker within aio_path_enter(). Sleeps.
  * Return: 0 or a negative error.
  */
 int aio_renameat(int olddfd, struct delayed_filename *oldname, int newdfd,

@@ -136,10 +136,10 @@ GUARDS = [
          'return task_tgid(task) == aio->tgid &&\n'
          '	       (!aio_guard(@G@) || aio_is_submitter(task));'),
     ], 'identity.proc_self'),
-    Guard('controlling terminal', '/dev/tty', [
-        (AIO + 'path.c', '	if (!current->aio_task)\n		return get_current_tty();\n',
-         '	if (!current->aio_task || !aio_guard(@G@))\n		return get_current_tty();\n'),
-    ], 'identity.controlling_terminal'),
+    Guard('opening devices', 'devices are opened by the submitter', [
+        (AIO + 'path.c', '	*done = false;\n	/* These call nothing. */\n',
+         '	*done = false;\n	if (!aio_guard(@G@))\n		return NULL;\n	/* These call nothing. */\n'),
+    ], 'identity.controlling_terminal identity.control_files'),
     Guard('device cgroup', 'device cgroup', [
         ('security/device_cgroup.c', '	task = aio_acting_for();\n',
          '	task = aio_guard(@G@) ? aio_acting_for() : current;\n'),
@@ -200,11 +200,7 @@ GUARDS = [
     Guard('control file I/O', 'control files are read and written by the submitter', [
         (AIO + 'glue.c', '	if (!aio_worker_may(file) ||',
          '	if ((!aio_worker_may(file) && aio_guard(@G@)) ||'),
-    ], 'charge.control_file_io'),
-    Guard('job control', 'job control of terminals', [
-        ('fs/aio.c', '	ret = tty_check_io(req->ki_filp, dir == WRITE);\n',
-         '	ret = aio_guard(@G@) ? tty_check_io(req->ki_filp, dir == WRITE) : 0;\n'),
-    ], 'charge.terminal_job_control'),
+    ], 'charge.control_file_io charge.terminal_job_control charge.terminal_of_stopped_job'),
     Guard('seccomp', 'seccomp', [
         (AIO + 'path.c', '	if (likely(seccomp_mode(&current->seccomp) == SECCOMP_MODE_DISABLED))\n		return 1;\n',
          '	if (likely(seccomp_mode(&current->seccomp) == SECCOMP_MODE_DISABLED) || !aio_guard(@G@))\n		return 1;\n'),
@@ -213,14 +209,18 @@ GUARDS = [
         (AIO + 'glue.c', '	if (!current->aio_task)\n		return rlimit(limit);\n',
          '	if (!current->aio_task || !aio_guard(@G@))\n		return rlimit(limit);\n'),
     ], 'charge.stack_limit'),
-    Guard('audit rules', 'refused where audit takes notes', [
+    Guard('audit rules', 'paths are the submitter\'s where audit is recording', [
         (AIO + 'path.c', '	return audit_enabled && !audit_dummy_context();\n',
          '	return audit_enabled && !audit_dummy_context() && aio_guard(@G@);\n'),
-    ], 'charge.audit_rules_refuse'),
-    Guard('Smack', 'refused where a module judges by task', [
-        (AIO + 'path.c', '	return security_judges_by_task();\n',
-         '	return aio_guard(@G@) && security_judges_by_task();\n'),
-    ], 'lsm.openat lsm.openat_creates_nothing lsm.unlinkat lsm.renameat', 'lsm=smack'),
+    ], 'charge.audit_records'),
+    Guard('Smack', 'paths are the submitter\'s where a module judges by task', [
+        (AIO + 'path.c', '	return security_judges_by_task() || aio_audit_active();\n',
+         '	return (security_judges_by_task() && aio_guard(@G@)) || aio_audit_active();\n'),
+    ], 'lsm.openat lsm.openat_creates lsm.unlinkat lsm.renameat lsm.smack_denies', 'lsm=smack'),
+    Guard('sockets under Smack', 'sockets are the submitter\'s where a module judges by task', [
+        (AIO + 'glue.c', '		return !security_judges_by_task();\n',
+         '		return !security_judges_by_task() || !aio_guard(@G@);\n'),
+    ], 'lsm.sockets', 'lsm=smack'),
     Guard('bound of workers', 'workers are bounded per user', [
         (AIO + 'ffi.rs', '    // SAFETY: A number, which may change at any time.\n    unsafe { core::ptr::addr_of!(bindings::aio_thread_max_workers)',
          '    if !guard(@G@) {\n        return usize::MAX;\n    }\n'

@@ -30,6 +30,7 @@ use crate::{
         WaitQueues, //
     },
     identity::ActingAs,
+    iter::event_result,
     ops::{
         Kind,
         Op,
@@ -88,6 +89,28 @@ fn complete_with(
     Ok(())
 }
 
+/// Carries a request out in the submitter, as the system call that it stands for. May sleep.
+fn run_in_submitter(
+    submission: Submission<'_>,
+    completion: Completion,
+    kind: Kind,
+    call: SystemCall,
+    f: impl FnOnce(&Submission<'_>) -> Result<isize>,
+) -> Result {
+    let res = call.run_here(&submission, || event_result(to_res(f(&submission))))?;
+    Ran::Submitter.count(kind, 1);
+    submission.complete(completion, res);
+    Ok(())
+}
+
+/// A directory that there has to be, if the name is one that needs it.
+fn check_dir(fd: i32, name: &Result<Name>) -> Result {
+    match name {
+        Ok(name) => ffi::check_dir(fd, name),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Opens a file, and puts it into the submitter's descriptor table.
 pub(crate) struct Openat {
     name: Name,
@@ -124,8 +147,8 @@ impl Operation for Openat {
 
 /// Submits an openat.
 ///
-/// Called by the submitter; does not wait for I/O. An open that finds everything cached, of a file
-/// whose opening does not wait, is done at once.
+/// Called by the submitter; does not wait for I/O unless a worker cannot stand in. An open that
+/// finds everything cached, of a file whose opening does not wait, is done at once.
 pub(crate) fn submit_openat(
     submission: Submission<'_>,
     completion: Completion,
@@ -139,12 +162,19 @@ pub(crate) fn submit_openat(
     if let Err(res) = call.seccomp() {
         return complete_with(submission, completion, kind, res);
     }
-    ffi::worker_allowed()?;
-    let mut name = match name_or_result(Name::import(iocb.buf, how.empty_name_is_one()))? {
+    let name = name_or_result(Name::import(iocb.buf, how.empty_name_is_one()))?;
+    check_dir(iocb.fd, &name)?;
+    if ffi::paths_in_submitter() {
+        return run_in_submitter(submission, completion, kind, call, |here| {
+            let name = name?;
+            let descriptor = Descriptor::reserve(how)?;
+            descriptor.install(ffi::openat_here(here, iocb.fd, name, how)?)
+        });
+    }
+    let mut name = match name {
         Ok(name) => name,
         Err(e) => return complete(submission, completion, kind, Err(e)),
     };
-    ffi::check_dir(iocb.fd, &name)?;
     // Before the path is looked at, as in a system call.
     let descriptor = match Descriptor::reserve(how) {
         Ok(descriptor) => descriptor,
@@ -158,6 +188,13 @@ pub(crate) fn submit_openat(
                 return complete(submission, completion, kind, result);
             }
         }
+    }
+    // A worker may not be able to.
+    if let Some(file) = ffi::openat_as_submitter(iocb.fd, &mut name, how) {
+        let result = file.and_then(|file| descriptor.install(file));
+        Ran::Submitter.count(kind, 1);
+        submission.complete(completion, to_res(result));
+        return Ok(());
     }
     let mut dirs = DirFiles::new();
     let op = Openat {
@@ -206,7 +243,7 @@ fn unlink_flags(flags: i64) -> Result<bool> {
 
 /// Submits an unlinkat.
 ///
-/// Called by the submitter; does not wait for I/O.
+/// Called by the submitter; does not wait for I/O unless a worker cannot stand in.
 pub(crate) fn submit_unlinkat(
     submission: Submission<'_>,
     completion: Completion,
@@ -218,8 +255,14 @@ pub(crate) fn submit_unlinkat(
     if let Err(res) = call.seccomp() {
         return complete_with(submission, completion, Kind::Unlinkat, res);
     }
-    ffi::worker_allowed()?;
-    let name = match name_or_result(Name::import(iocb.buf, false))? {
+    let name = name_or_result(Name::import(iocb.buf, false))?;
+    check_dir(iocb.fd, &name)?;
+    if ffi::paths_in_submitter() {
+        return run_in_submitter(submission, completion, Kind::Unlinkat, call, |here| {
+            ffi::unlinkat_here(here, iocb.fd, name?, rmdir)
+        });
+    }
+    let name = match name {
         Ok(name) => name,
         Err(e) => return complete(submission, completion, Kind::Unlinkat, Err(e)),
     };
@@ -278,7 +321,7 @@ fn rename_dirfd(fd: i64) -> Result<i32> {
 
 /// Submits a renameat.
 ///
-/// Called by the submitter; does not wait for I/O.
+/// Called by the submitter; does not wait for I/O unless a worker cannot stand in.
 pub(crate) fn submit_renameat(
     submission: Submission<'_>,
     completion: Completion,
@@ -298,9 +341,17 @@ pub(crate) fn submit_renameat(
     if let Err(res) = call.seccomp() {
         return complete_with(submission, completion, Kind::Renameat, res);
     }
-    ffi::worker_allowed()?;
     let from = name_or_result(Name::import(info.oldpath, false))?;
     let to = name_or_result(Name::import(info.newpath, false))?;
+    if from.is_ok() && to.is_ok() {
+        check_dir(fds[0], &from)?;
+        check_dir(fds[1], &to)?;
+    }
+    if ffi::paths_in_submitter() {
+        return run_in_submitter(submission, completion, Kind::Renameat, call, |here| {
+            ffi::renameat_here(here, fds, from?, to?, flags)
+        });
+    }
     let (from, to) = match (from, to) {
         (Ok(from), Ok(to)) => (from, to),
         (Err(e), _) | (_, Err(e)) => {

@@ -1646,68 +1646,214 @@ TEST_F_TIMEOUT(charge, audit_identity, 60)
 	munmap(d, sizeof(*d));
 }
 
-/* Requests that records would be missing of; not those that have none. */
-static int kid_audited(struct kid *kid, void *arg)
-{
-	long long want = *(int *)arg ? AIO_REFUSED(EOPNOTSUPP) : 0, res;
-	struct renameat_info info;
-	aio_context_t ctx = 0;
-	struct iocb cb;
+/*
+ * A path operation of a thread whose system calls audit is recording is
+ * recorded as the system call, by the same rules. Twice as many files as
+ * operations: one for the system call, one for the request.
+ */
+#define AUDITED		54321
+#define AUDIT_KEY	"aio_audited"
+#define NR_AUDITED	4
 
-	(void)kid;
-	if (!kid_ok(!sys_io_setup(1, &ctx)))
-		return 1;
-	iocb_openat(&cb, AT_FDCWD, "file", O_RDONLY, 0);
-	res = aio_run(ctx, &cb);
-	if (!kid_ok(want ? res == want : res >= 0))
-		return 2;
-	iocb_renameat(&cb, &info, AT_FDCWD, "file", AT_FDCWD, "new", 0);
-	if (!kid_ok(aio_run(ctx, &cb) == want))
-		return 3;
-	iocb_unlinkat(&cb, AT_FDCWD, want ? "file" : "new", 0);
-	return !kid_ok(aio_run(ctx, &cb) == want);
+static void audited_path(char *path, const char *what, enum way way)
+{
+	sprintf(path, "audited/%s%d", what, way != CALL);
 }
 
-TEST_F_TIMEOUT(charge, audit_rules_refuse, 60)
+static long long audited_call(int op, const char *path, const char *new)
 {
-	/* Every system call of a user that there is not. */
-	struct audit_rule_data rule = {
-		.flags = AUDIT_FILTER_EXIT, .action = AUDIT_ALWAYS,
-		.field_count = 1, .fields = { AUDIT_UID },
-		.values = { 54321 }, .fieldflags = { AUDIT_EQUAL },
+	long ret;
+
+	switch (op) {
+	case 0:		/* fails */
+	case 1:
+		ret = syscall(__NR_openat, AT_FDCWD, path, O_RDONLY, 0);
+		break;
+	case 2:
+		ret = syscall(__NR_renameat2, AT_FDCWD, path, AT_FDCWD, new,
+			      RENAME_NOREPLACE);
+		break;
+	default:
+		ret = syscall(__NR_unlinkat, AT_FDCWD, path, 0, 0);
+	}
+	return ret < 0 ? -errno : ret;
+}
+
+static long long audited_aio(aio_context_t ctx, int op, const char *path,
+			     const char *new)
+{
+	struct renameat_info info;
+	struct iocb cb;
+
+	switch (op) {
+	case 0:
+	case 1:
+		iocb_openat(&cb, AT_FDCWD, path, O_RDONLY, 0);
+		break;
+	case 2:
+		iocb_renameat(&cb, &info, AT_FDCWD, path, AT_FDCWD, new,
+			      RENAME_NOREPLACE);
+		break;
+	default:
+		iocb_unlinkat(&cb, AT_FDCWD, path, 0);
+	}
+	return aio_run(ctx, &cb);
+}
+
+static int kid_audited(struct kid *kid, void *arg)
+{
+	static const char * const names[NR_AUDITED] = {
+		"missing", "open", "rename", "unlink",
 	};
-	int refused, ret, on, sock = audit_listen();
+	/* The same addresses, and the same numbers of descriptors. */
+	static char path[32], new[32];
+	int login = LOGIN, op;
+	aio_context_t ctx = 0;
+	long long res[2];
 	enum way way;
+
+	(void)kid;
+	(void)arg;
+	if (!kid_ok(!sys_io_setup(1, &ctx)) || !kid_ok(set_login(&login)) ||
+	    !kid_ok(!setresuid(AUDITED, AUDITED, AUDITED)))
+		return 1;
+	for (op = 0; op < NR_AUDITED; op++) {
+		for (way = CALL; way <= CALL + 1; way++) {
+			audited_path(path, names[op], way);
+			audited_path(new, "new", way);
+			res[way != CALL] = way == CALL ?
+				audited_call(op, path, new) :
+				audited_aio(ctx, op, path, new);
+			if (op == 1)
+				close(res[way != CALL]);
+		}
+		if (!kid_ok(res[0] == res[1]) ||
+		    !kid_ok(op ? res[0] >= 0 : res[0] == -ENOENT))
+			return 2;
+	}
+	return 0;
+}
+
+/* A record without what differs between two system calls that are the same. */
+static void audit_normalize(char *record)
+{
+	static const char * const drop[] = { "audit(", "inode=", "ppid=" };
+	char *at, *end;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(drop); i++) {
+		while ((at = strstr(record, drop[i]))) {
+			end = at + strcspn(at, " ");
+			memmove(at, end, strlen(end) + 1);
+		}
+	}
+	/* Of two names the last character is not the same. */
+	for (at = record; (at = strstr(at, "name=\"audited/")); at++) {
+		end = strchr(at + 6, '"');
+		if (end)
+			end[-1] = '#';
+	}
+}
+
+/* The records of one event, in one string; false if there are no more. */
+static bool audit_event(int sock, struct audit_packet *p, char *event,
+			size_t size)
+{
+	struct pollfd pfd = { .fd = sock, .events = POLLIN };
+	bool within = false;
+	size_t len = 0;
+
+	event[0] = '\0';
+	while (poll(&pfd, 1, AIO_PATIENCE_MS) == 1) {
+		memset(p, 0, sizeof(*p));
+		if (recv(sock, p, sizeof(*p) - 1, 0) <= 0)
+			return false;
+		if (p->head.nlmsg_type == AUDIT_SYSCALL)
+			within = strstr(p->data, AUDIT_KEY);
+		if (!within)
+			continue;
+		if (p->head.nlmsg_type == AUDIT_EOE)
+			return true;
+		audit_normalize(p->data);
+		len += snprintf(event + len, size - len, "%d %s\n",
+				p->head.nlmsg_type, p->data);
+		if (len >= size)
+			return false;
+	}
+	return false;
+}
+
+TEST_F_TIMEOUT(charge, audit_records, 60)
+{
+	static const char * const names[] = { "open", "rename", "unlink" };
+	static const int calls[] = {
+		__NR_openat, __NR_renameat2, __NR_unlinkat,
+	};
+	static struct {
+		struct audit_rule_data	rule;
+		char			key[sizeof(AUDIT_KEY)];
+	} r = {
+		.rule = {
+			.flags = AUDIT_FILTER_EXIT, .action = AUDIT_ALWAYS,
+			.field_count = 2, .fields = { AUDIT_UID, AUDIT_FILTERKEY },
+			.values = { AUDITED, sizeof(AUDIT_KEY) - 1 },
+			.fieldflags = { AUDIT_EQUAL, AUDIT_EQUAL },
+			.buflen = sizeof(AUDIT_KEY) - 1,
+		},
+	};
+	static char event[2][4096];
+	static struct audit_packet p;
+	int ret, on, op, sock = audit_listen();
+	long long before;
+	char path[32];
+	size_t i;
 
 	if (sock < 0)
 		SKIP(return, "no audit");
-	close(sock);
-	memset(rule.mask, 0xff, sizeof(rule.mask));
+	memcpy(r.rule.buf, AUDIT_KEY, sizeof(AUDIT_KEY) - 1);
+	for (i = 0; i < ARRAY_SIZE(calls); i++)
+		r.rule.mask[AUDIT_WORD(calls[i])] |= AUDIT_BIT(calls[i]);
 	on = audit_tell(AUDIT_GET, NULL, 0);
 	ASSERT_LE(0, on);
 	ASSERT_EQ(0, audit_enable(1));
-	ret = audit_tell(AUDIT_ADD_RULE, &rule, sizeof(rule));
+	ret = audit_tell(AUDIT_ADD_RULE, &r, sizeof(r.rule) + r.rule.buflen);
 	if (ret) {
 		audit_enable(on);
 		SKIP(return, "no audit of system calls: %s", strerror(-ret));
 	}
-	for (way = CALL; way < NR_WAYS; way++) {
-		if (way != AT_ONCE && way != WORKER)
-			continue;
-		ASSERT_TRUE(way_set(way));
-		ASSERT_TRUE(aio_put("file", "file"));
-		refused = 1;
-		EXPECT_EQ(0, kid_run(kid_audited, &refused));
-		EXPECT_TRUE(aio_exists("file"));
+	ASSERT_EQ(0, chmod(".", 0755));
+	ASSERT_EQ(0, mkdir("audited", 0));
+	ASSERT_EQ(0, chmod("audited", 0777));
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		audited_path(path, names[i], CALL);
+		ASSERT_TRUE(aio_put(path, "content"));
+		ASSERT_EQ(0, chmod(path, 0666));
+		audited_path(path, names[i], CALL + 1);
+		ASSERT_TRUE(aio_put(path, "content"));
+		ASSERT_EQ(0, chmod(path, 0666));
 	}
-	EXPECT_EQ(0, audit_tell(AUDIT_DEL_RULE, &rule, sizeof(rule)));
-	/* Whether audit is still on, or off again. */
-	refused = 0;
-	EXPECT_EQ(0, kid_run(kid_audited, &refused));
-	EXPECT_EQ(0, audit_enable(0));
-	ASSERT_TRUE(aio_put("file", "file"));
-	EXPECT_EQ(0, kid_run(kid_audited, &refused));
+	before = aio_stat("submitter");
+	EXPECT_EQ(0, kid_run(kid_audited, NULL));
+	EXPECT_EQ(before + NR_AUDITED, aio_stat("submitter"));
+	for (op = 0; op < NR_AUDITED; op++) {
+		for (i = 0; i < 2; i++) {
+			ASSERT_TRUE(audit_event(sock, &p, event[i],
+						sizeof(event[i]))) {
+				TH_LOG("operation %d, %zu: no record", op, i);
+			}
+		}
+		EXPECT_EQ(0, strcmp(event[0], event[1])) {
+			TH_LOG("the call:\n%s", event[0]);
+			TH_LOG("the request:\n%s", event[1]);
+		}
+		EXPECT_NE(NULL, strstr(event[1], "auid=4711 uid=54321"));
+		EXPECT_NE(NULL, strstr(event[1], "cwd="));
+		EXPECT_NE(NULL, strstr(event[1], "nametype="));
+	}
+	EXPECT_EQ(0, audit_tell(AUDIT_DEL_RULE, &r,
+				sizeof(r.rule) + r.rule.buflen));
 	EXPECT_EQ(0, audit_enable(on));
+	close(sock);
 }
 
 /* ---- fanotify ---- */
@@ -2051,6 +2197,99 @@ TEST_F_TIMEOUT(charge, terminal_job_control, 120)
 		close(master);
 	}
 	munmap(session, sizeof(*session));
+}
+
+/* A job in the foreground, that is stopped while it reads. */
+struct job {
+	enum way	way;
+	pid_t		pid;
+	long long	res;
+	char		line[16];
+	bool		leads;
+	bool		reads;
+};
+
+static struct job *job;
+
+static int tty_job(int tty)
+{
+	aio_context_t ctx = 0;
+	struct iocb cb;
+
+	if (!kid_ok(!setpgid(0, 0)) || !kid_ok(!sys_io_setup(1, &ctx)))
+		return 20;
+	set(job->leads);
+	if (!kid_ok(aio_wait_for(tcgetpgrp(tty) == getpid(), AIO_PATIENCE_MS)))
+		return 21;
+	iocb_pread(&cb, tty, job->line, sizeof(job->line), 0);
+	set(job->reads);
+	if (job->way == CALL)
+		job->res = aio_ret(read(tty, job->line, sizeof(job->line)));
+	else
+		job->res = aio_as_call(run_one(job->way, ctx, &cb, NULL, NULL));
+	return 0;
+}
+
+static int tty_shell(struct kid *kid, void *arg)
+{
+	int tty, status, master = *(int *)arg;
+	char line[16] = "";
+	pid_t pid;
+
+	(void)kid;
+	signal(SIGTTOU, SIG_IGN);
+	if (!kid_ok(setsid() >= 0))
+		return 1;
+	tty = open(ptsname(master), O_RDWR | O_CLOEXEC);
+	if (!kid_ok(tty >= 0))
+		return 2;
+	ioctl(tty, TIOCSCTTY, 0);
+	pid = fork();
+	if (!pid)
+		_exit(tty_job(tty));
+	/* It waits for a line. */
+	if (!kid_ok(aio_wait_for(is_set(job->leads), AIO_PATIENCE_MS)) ||
+	    !kid_ok(!tcsetpgrp(tty, pid)) ||
+	    !kid_ok(aio_wait_for(is_set(job->reads), AIO_PATIENCE_MS)) ||
+	    !kid_ok(aio_wait_asleep(pid, AIO_PATIENCE_MS)))
+		return 3;
+	if (!kid_ok(!kill(pid, SIGSTOP)) ||
+	    !kid_ok(waitpid(pid, &status, WUNTRACED) == pid) ||
+	    !kid_ok(WIFSTOPPED(status)) || !kid_ok(!tcsetpgrp(tty, getpid())))
+		return 4;
+	/* What is typed now is for the shell. */
+	if (!kid_ok(write(master, "secret\n", 7) == 7) ||
+	    !kid_ok(write(master, "second\n", 7) == 7) ||
+	    !kid_ok(read(tty, line, sizeof(line)) == 7) ||
+	    !kid_ok(!memcmp(line, "secret\n", 7)) || !kid_ok(!job->line[0]))
+		return 5;
+	kill(pid, SIGKILL);
+	return kid_ok(waitpid(pid, &status, 0) == pid) ? 0 : 6;
+}
+
+TEST_F_TIMEOUT(charge, terminal_of_stopped_job, 120)
+{
+	static const enum way ways[] = { CALL, AT_ONCE, WORKER };
+	int master, off = 0;
+	size_t i;
+
+	job = mmap(NULL, sizeof(*job), PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(job != MAP_FAILED);
+	for (i = 0; i < ARRAY_SIZE(ways); i++) {
+		memset(job, 0, sizeof(*job));
+		job->way = ways[i];
+		master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+		if (master < 0)
+			SKIP(return, "no pseudo terminals");
+		ASSERT_EQ(0, ioctl(master, TIOCSPTLCK, &off));
+		ASSERT_TRUE(way_set(job->way));
+		EXPECT_EQ(0, kid_run(tty_shell, &master)) {
+			TH_LOG("%s", way_names[job->way]);
+		}
+		close(master);
+	}
+	munmap(job, sizeof(*job));
 }
 
 /* ---- those who come next ---- */

@@ -286,35 +286,56 @@ static bool open_pty(int *master, int *slave, int flags)
 	return !tcsetattr(*slave, TCSANOW, &t);
 }
 
+/* Reads what @big is written to, or hangs up, once its parent sleeps. */
+static pid_t pty_child(int master, const char *big, size_t len)
+{
+	static char back[40000];
+	pid_t parent = getpid(), pid = fork();
+	size_t pos;
+	ssize_t ret;
+
+	if (pid)
+		return pid;
+	if (!aio_wait_asleep(parent, AIO_PATIENCE_MS))
+		_exit(1);
+	for (pos = 0; pos < len; pos += ret) {
+		ret = read(master, back + pos, sizeof(back) - pos);
+		if (ret <= 0)
+			_exit(2);
+	}
+	_exit(len && memcmp(big, back, len) ? 3 : 0);
+}
+
+/* Terminals are the submitter's, as in a plain context. */
 TEST_F_TIMEOUT(file, pty, 60)
 {
-	static char big[40000], back[40000];
+	static char big[40000];
+	struct aio_counts before, now;
+	int master, slave, status;
 	struct termios t;
 	struct iocb cb;
 	char buf[100];
 	size_t pos;
 	long long got;
 	struct iovec iov[2] = { { buf, 2 }, { buf + 2, 50 } };
-	int master, slave;
+	pid_t pid;
 
 	if (!open_pty(&master, &slave, 0))
 		SKIP(return, "no pseudo terminals");
+	aio_counts_get(&before);
 	/* A line at a time. */
+	ASSERT_EQ(12, write(master, "hello\nworld\n", 12));
 	iocb_pread(&cb, slave, buf, sizeof(buf), 0);
-	SUBMIT_TO_WORKER(&cb);
-	ASSERT_EQ(3, write(master, "hel", 3));
-	ASSERT_EQ(9, write(master, "lo\nworld\n", 9));
-	EXPECT_RESULT(6);
+	EXPECT_EQ(6, aio_run(self->env.ctx, &cb));
 	EXPECT_EQ(0, memcmp(buf, "hello\n", 6));
 	iocb_preadv(&cb, slave, iov, 2, 0);
 	EXPECT_EQ(6, aio_run(self->env.ctx, &cb));
 	EXPECT_EQ(0, memcmp(buf, "world\n", 6));
 
 	/* Either way at a time. */
-	iocb_pread(&cb, master, buf, sizeof(buf), 0);
-	SUBMIT_TO_WORKER(&cb);
 	ASSERT_EQ(4, write(slave, "out\n", 4));
-	got = result(self->env.ctx);
+	iocb_pread(&cb, master, buf, sizeof(buf), 0);
+	got = aio_run(self->env.ctx, &cb);
 	ASSERT_TRUE(got >= 1 && got <= 5);
 	EXPECT_EQ(0, memcmp(buf, "out\r\n", got));
 	if (got < 5)
@@ -332,26 +353,28 @@ TEST_F_TIMEOUT(file, pty, 60)
 	cfmakeraw(&t);
 	ASSERT_EQ(0, tcsetattr(slave, TCSANOW, &t));
 	aio_fill(big, sizeof(big), 52, 0);
-	pos = 0;
+	pid = pty_child(master, big, sizeof(big));
+	ASSERT_LT(0, pid);
 	iocb_pwrite(&cb, slave, big, sizeof(big), 0);
-	SUBMIT_TO_WORKER(&cb);
-	while (pos < sizeof(big)) {
-		ssize_t ret = read(master, back + pos, sizeof(back) - pos);
-
-		ASSERT_LT(0, ret);
-		pos += ret;
-	}
-	EXPECT_EQ(0, memcmp(big, back, sizeof(big)));
-	EXPECT_RESULT(sizeof(big));
+	EXPECT_EQ(sizeof(big), aio_run(self->env.ctx, &cb));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
 
 	/* Hung up while it waits. */
-	iocb_pread(&cb, slave, buf, sizeof(buf), 0);
-	SUBMIT_TO_WORKER(&cb);
+	pid = pty_child(master, NULL, 0);
+	ASSERT_LT(0, pid);
 	close(master);
+	iocb_pread(&cb, slave, buf, sizeof(buf), 0);
 	/* As read(2): the reader may see the other end go before the hangup. */
-	got = result(self->env.ctx);
+	got = aio_run(self->env.ctx, &cb);
 	EXPECT_TRUE(got == 0 || got == -EIO);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
 	close(slave);
+
+	aio_counts_since(&before, &now);
+	EXPECT_EQ(6, now.submitter);
+	EXPECT_EQ(0, now.worker + now.at_once + now.armed);
 }
 
 /* ---- files that only know ->read() or ->write(), and other devices ---- */

@@ -499,6 +499,50 @@ TEST_F(life, descriptors_closed)
 	many_free(&m);
 }
 
+#define CLOSE_ROUNDS	100
+
+/* A pipe of one page that is full. */
+static bool full_pipe(int fds[2], int flags)
+{
+	char page[4096] = "";
+
+	return !pipe2(fds, flags) &&
+	       fcntl(fds[0], F_SETPIPE_SZ, sizeof(page)) == sizeof(page) &&
+	       write(fds[1], page, sizeof(page)) == sizeof(page);
+}
+
+/*
+ * A request that has the last reference to its file has closed it when its
+ * event is there: here the reader of a pipe is then at its end.
+ */
+TEST_F_TIMEOUT(life, file_closed_by_event, 120)
+{
+	int i, fds[2], late = 0;
+	char page[4096];
+
+	for (i = 0; i < CLOSE_ROUNDS; i++) {
+		struct io_event ev;
+		struct iocb cb;
+
+		ASSERT_TRUE(full_pipe(fds, O_CLOEXEC));
+		iocb_pwrite(&cb, fds[1], "w", 1, 0);
+		ASSERT_EQ(1, submit_one(self->ctx, &cb));
+		ASSERT_TRUE(wait_blocked(1));
+		ASSERT_EQ(0, close(fds[1]));
+		ASSERT_EQ((ssize_t)sizeof(page),
+			  read(fds[0], page, sizeof(page)));
+		ASSERT_EQ(1, reap_one(self->ctx, &ev, AIO_PATIENCE_MS));
+		ASSERT_EQ(1, (long long)ev.res);
+		ASSERT_EQ(1, read(fds[0], page, 1));
+		ASSERT_EQ(0, fcntl(fds[0], F_SETFL, O_NONBLOCK));
+		/* Else -1, with EAGAIN. */
+		late += read(fds[0], page, 1) != 0;
+		close(fds[0]);
+		ASSERT_TRUE(aio_wait_unblocked(&self->env));
+	}
+	EXPECT_EQ(0, late);
+}
+
 TEST_F(life, eventfd_closed)
 {
 	int efd, again, closed;

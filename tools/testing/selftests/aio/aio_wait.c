@@ -1968,7 +1968,7 @@ TEST_F_TIMEOUT(armed, reads, 120)
 /* Files that have no way to try without blocking need a worker. */
 TEST_F(armed, reads_of_other_files)
 {
-	static const enum kind of[] = { INOTIFY, MASTER, SLAVE };
+	static const enum kind of[] = { INOTIFY };
 	const char *missing = NULL;
 	char buf[4096];
 	struct subject s;
