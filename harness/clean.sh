@@ -5,7 +5,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 rm -rf "${CACHE:?}/build" "${CACHE:?}/bin" "$CACHE/jobs" "$CACHE/selftests" "$CACHE/results" \
-	"$CACHE/selftests-attack" "$CACHE/each" "$CACHE/base" "$CACHE/attack"
+	"$CACHE/selftests-attack" "$CACHE/each" "$CACHE/base" "$CACHE/attack" "$CACHE/fresh"
 [ "$1" = distclean ] || exit 0
 # The tree may hold work that is nowhere else.
 if [ -d "$TREE/.git" ] && { [ -n "$(git -C "$TREE" status --porcelain)" ] ||

@@ -44,7 +44,7 @@ mirror() {
 	# shellcheck disable=SC2016 # the $() are apt's
 	apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
 		awk -v code="$(. /etc/os-release; echo "${VERSION_CODENAME:-}")" \
-			'$3 == "main" && ($2 == code || $2 == "stable") { print $1; exit }'
+			'$3 == "main" && ($2 == code || $2 == "stable") && !n++ { print $1 }'
 }
 
 # PATH and variables for a kernel build.  /usr/bin comes before whatever rustup
@@ -165,7 +165,7 @@ kernel() {
 	"$HARNESS/deps.sh" bindgen
 	mkdir -p "$CACHE"
 	(
-		flock 9
+		flock 9 || exit 1
 		kernel_env
 		configure "$src" "$out" "$arch" "${frags[@]}" || exit 1
 		build "$flavour" "$src" "$out" "$arch" "$(basename "$image")"

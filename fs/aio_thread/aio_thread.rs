@@ -29,6 +29,10 @@
 //! | `UNLINKAT` `RENAMEAT` | | | yes | paths |
 //! | `READAHEAD` | all present | | yes | |
 //!
+//! Path operations run in the submitter while a security module judges by task, or audit is
+//! recording its system calls, and so does the open of a device or control file that the dcache
+//! knows.
+//!
 //! A poll of a file with one wait queue never comes here: `fs/aio.c` has it, as ever.
 //!
 //! # Objects, and who holds them
@@ -123,7 +127,8 @@
 //!
 //! | what | held by | until |
 //! |---|---|---|
-//! | `aio_kiocb`, its file and context | `io_submit()`; [`ffi::Completion`] | return; event |
+//! | `aio_kiocb`, its context | `io_submit()`; [`ffi::Completion`] | return; event |
+//! | its file | `aio_kiocb` | before the event if a worker has run it, else after it |
 //! | `Request` | C; user's line, queue or worker | `iocb_destroy()`; run, or taken out |
 //! | `Job` | `State`, then the worker's stack | event |
 //! | wait-queue entries | `Request`; on queues only while it has a job | last reference |

@@ -1595,6 +1595,7 @@ pub(crate) fn renameat_here(
 /// Opens a device or a control file in the submitter, if the name is known to stand for one: gives
 /// `None` otherwise, and then the name can be used again.
 pub(crate) fn openat_as_submitter(
+    _submitter: &Submission<'_>,
     fd: c_int,
     name: &mut Name,
     how: OpenHow,

@@ -547,14 +547,6 @@ struct file *aio_openat_submitter(int dfd, struct delayed_filename *name,
 	ret = aio_open_flags(flags, mode, &op);
 	file = ret ? ERR_PTR(ret) : do_file_open(dfd, filename, &op);
 	putname(filename);
-	switch (PTR_ERR_OR_ZERO(file)) {
-	case -ERESTARTSYS:
-	case -ERESTARTNOINTR:
-	case -ERESTARTNOHAND:
-	case -ERESTART_RESTARTBLOCK:
-		/* Other requests may be under way: see aio_rw_done(). */
-		return ERR_PTR(-EINTR);
-	}
 	return file;
 }
 

@@ -190,10 +190,10 @@ pub(crate) fn submit_openat(
         }
     }
     // A worker may not be able to.
-    if let Some(file) = ffi::openat_as_submitter(iocb.fd, &mut name, how) {
+    if let Some(file) = ffi::openat_as_submitter(&submission, iocb.fd, &mut name, how) {
         let result = file.and_then(|file| descriptor.install(file));
         Ran::Submitter.count(kind, 1);
-        submission.complete(completion, to_res(result));
+        submission.complete(completion, event_result(to_res(result)));
         return Ok(());
     }
     let mut dirs = DirFiles::new();
