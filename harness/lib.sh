@@ -19,7 +19,17 @@ DEBUG_CFLAGS='-mlarge-data-threshold=2147483647 -Wno-unused-command-line-argumen
 JOBS=${JOBS:-$(nproc)}
 
 say() { printf '==> %s\n' "$*" >&2; }
-die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+die() {
+	# of whatever went wrong on a full disk, that is the reason
+	local room
+	room=$(df -Pk "$CACHE" 2>/dev/null | awk 'NR == 2 { print $4 }')
+	[ "${room:-65536}" -ge 65536 ] || set -- "$* (the disk of $CACHE is full: XDG_CACHE_HOME=/elsewhere make ...)"
+	printf 'error: %s\n' "$*" >&2
+	exit 1
+}
+# Some children take Ctrl-C for themselves and end in order (UML, kunit.py): the
+# script would go on with the next step.
+trap 'trap - INT; kill -INT $$' INT
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # Kbuild takes no path with a blank or a colon in it, QEMU none with a comma.
@@ -139,6 +149,7 @@ build() {
 	pid=$!
 	progress "building $flavour" "$log" "$pid"
 	wait "$pid" || rc=$?
+	[ $rc -le 128 ] || die "the build of the $flavour kernel was interrupted; the next one goes on from there"
 	if [ $rc != 0 ]; then
 		grep -nE 'error|Error|\*\*\*' "$log" | head -20 >&2 || true
 		tail -15 "$log" >&2
@@ -165,7 +176,7 @@ kernel() {
 	"$HARNESS/deps.sh" bindgen
 	mkdir -p "$CACHE"
 	(
-		flock 9 || exit 1
+		flock -n 9 || { say 'waiting for another build to end'; flock 9; } || exit 1
 		kernel_env
 		configure "$src" "$out" "$arch" "${frags[@]}" || exit 1
 		build "$flavour" "$src" "$out" "$arch" "$(basename "$image")"
