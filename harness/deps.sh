@@ -87,16 +87,20 @@ esac
 if [ ${#missing[@]} != 0 ]; then
 	cmd=(apt-get install -y --no-install-recommends "${missing[@]}")
 	if [ "$(id -u)" != 0 ]; then
-		say 'these have to be installed by root; then start again:'
-		printf '\n    sudo %s\n\n' "${cmd[*]}" >&2
-		exit 1
+		as=su\ -c
+		! have sudo || as='sudo sh -c'
+		die "these have to be installed by root; type this, then start again: $as 'apt-get update && ${cmd[*]}'"
 	fi
 	say "installing them with apt; log: $LOGS/apt.log"
 	export DEBIAN_FRONTEND=noninteractive
-	{ apt-get update && "${cmd[@]}" -o DPkg::Lock::Timeout=300; } \
-		> "$LOGS/apt.log" 2>&1 < /dev/null || { tail -20 "$LOGS/apt.log" >&2; die 'apt-get failed'; }
+	# an installation that was interrupted is finished first
+	{ dpkg --configure -a && apt-get update && "${cmd[@]}" -o DPkg::Lock::Timeout=300; } \
+		> "$LOGS/apt.log" 2>&1 < /dev/null || {
+		why=$(grep -m 1 -E '^(E|W|Err|dpkg: error)[: ]' "$LOGS/apt.log") || true
+		die "apt-get cannot install them (${why:-see $LOGS/apt.log}); see to the network${http_proxy:+ or to http_proxy=$http_proxy} until this works: apt-get update && ${cmd[*]}"
+	}
 fi
-if [ "$TARGET" != tree ] && ! bindgen_ok; then
+if [ "$TARGET" != tree ] && [ "$TARGET" != check-fresh ] && ! bindgen_ok; then
 	say "building bindgen $BINDGEN_VERSION with cargo in the background"
 	setsid "$0" bindgen-build > /dev/null 2>&1 < /dev/null &
 fi

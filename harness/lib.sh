@@ -22,7 +22,7 @@ say() { printf '==> %s\n' "$*" >&2; }
 die() {
 	# of whatever went wrong on a full disk, that is the reason
 	local room
-	room=$(df -Pk "$CACHE" 2>/dev/null | awk 'NR == 2 { print $4 }')
+	room=$(df -Pk "$CACHE" 2>/dev/null | awk 'NR == 2 { print $4 }') || true
 	[ "${room:-65536}" -ge 65536 ] || set -- "$* (the disk of $CACHE is full: XDG_CACHE_HOME=/elsewhere make ...)"
 	printf 'error: %s\n' "$*" >&2
 	exit 1

@@ -57,8 +57,9 @@ from_kernel_org() {
 
 # keep FILE NAME: into the download cache, with its checksum
 keep() {
+	# the checksum first: a tarball without one counts for nothing
+	printf '%s  %s\n' "$(sha256sum < "$1" | cut -d' ' -f1)" "$2" > "$DL/$2.sha256"
 	mv "$1" "$DL/$2"
-	(cd "$DL" && sha256sum "$2" > "$2.sha256")
 	FOUND=$DL/$2
 }
 
@@ -110,7 +111,7 @@ from_apt() {
 make_base() {
 	local new=$TREE.new v
 	from_user || from_cache || from_kernel_org || from_apt ||
-		die "no source for Linux $SERIES: give one with KERNEL=/path/to/tree-or-tarball"
+		die "no source for Linux $SERIES: neither kernel.org nor a Debian mirror answers${https_proxy:+ (https_proxy=$https_proxy)}${http_proxy:+ (http_proxy=$http_proxy)}; fetch linux-$SERIES.N.tar.xz elsewhere and type: make run KERNEL=/path/to/it"
 	say "unpacking $FOUND"
 	rm -rf "$new"
 	mkdir -p "$new"
@@ -119,7 +120,8 @@ make_base() {
 	elif [ -d "$FOUND" ]; then
 		rsync -a "$FOUND/" "$new/"
 	else
-		tar -xf "$FOUND" -C "$new" --strip-components=1
+		tar -xf "$FOUND" -C "$new" --strip-components=1 2> "$LOGS/tar.log" ||
+			die "cannot unpack $FOUND: $(head -1 "$LOGS/tar.log")"
 	fi
 	v=$(awk '/^VERSION =/ {a=$3} /^PATCHLEVEL =/ {b=$3} /^SUBLEVEL =/ {print a "." b "." $3; exit}' \
 		"$new/Makefile")
@@ -165,6 +167,7 @@ series_sum() {
 agreed() {
 	git_tree update-ref refs/aio-thread/applied aio-thread
 	git_tree config aio-thread.series "$(series_sum)"
+	git_tree config --unset aio-thread.applying || true
 }
 
 apply_series() {
@@ -183,8 +186,20 @@ apply_series() {
 	agreed
 }
 
+exec 9> "$CACHE/tree.lock"
+flock -n 9 || { say 'waiting for another call that works on the tree'; flock 9; }
 [ -d "$TREE/.git" ] || make_base
 git_tree rev-parse -q --verify base > /dev/null || die "$TREE has no tag \"base\": not a tree of ours"
+
+# A call that was interrupted while it applied the series left only what it had
+# made itself: before that, all there was agreed with patches/.
+if [ -n "$(git_tree config aio-thread.applying || true)" ]; then
+	say "an earlier call was interrupted while it applied the series; starting that again"
+	rm -f "$TREE/.git/index.lock"
+	git_tree am --abort 2> /dev/null || rm -rf "$TREE/.git/rebase-apply"
+	git_tree symbolic-ref HEAD refs/heads/aio-thread
+	git_tree reset -q --hard base
+fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -219,9 +234,11 @@ fi
 	die "$TREE is not on branch aio-thread: git -C $TREE checkout aio-thread"
 
 # The branch is what an earlier patches/ made of it: build it anew.
+git_tree config aio-thread.applying 1
 git_tree reset -q --hard base
 if ! apply_series; then
 	git_tree reset -q --hard "$head"
+	git_tree config --unset aio-thread.applying
 	die "patches/ do not apply to $(git_tree log -1 --format=%s base); whole log: $LOGS/am.log"
 fi
 say "$TREE: $(git_tree log -1 --format=%s base), $(git_tree rev-list --count base..aio-thread) patches"
