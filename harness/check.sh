@@ -135,6 +135,39 @@ check_sparse() {
 	result sparse $rc "$WORK/said"
 }
 
+# The runner, from where a stranger may have put the clone: the guest has file
+# systems of its own over all of these.  A place that cannot be written to fails.
+check_runner() {
+	local image place d rc
+	image=$(kernel uml)
+	for place in /tmp /run /mnt /dev/shm "$WORK/with a blank"; do
+		rc=0
+		{ mkdir -p "$place" && d=$(mktemp -d "$place/aio-check.XXXXXX"); } 2> "$WORK/runner" ||
+			{ result "runner: from a clone in $place" 1 "$WORK/runner"; continue; }
+		cp -r "$HARNESS" "$d/"
+		# shellcheck disable=SC2016 # the guest's
+		(cd "$d" && harness/uml-run.sh -k "$image" -t 60 -- \
+			sh -c 'test -x "$1/harness/guest/run" && test -d harness && echo reached' sh "$d") \
+			> "$WORK/runner" 2>&1 || rc=1
+		grep -qx reached "$WORK/runner" || rc=1
+		result "runner: from a clone in $place" $rc "$WORK/runner"
+		rm -rf "$d"
+	done
+	rc=0
+	(cd /tmp && "$HARNESS/uml-run.sh" -k "$image" -t 60 -- sh -c 'echo > /tmp/x && echo reached') \
+		> "$WORK/runner" 2>&1 || rc=1
+	grep -qx reached "$WORK/runner" || rc=1
+	result 'runner: started in /tmp, which stays writable in the guest' $rc "$WORK/runner"
+	rc=0
+	"$HARNESS/uml-run.sh" -k "$image" -t 3 -- sleep 1000 > "$WORK/runner" 2>&1 || rc=$?
+	[ $rc = 124 ] && grep -q ': sleep: State' "$WORK/runner" && rc=0 || rc=1
+	result 'runner: a command that hangs ends, and is told where it sleeps' $rc "$WORK/runner"
+	rc=0
+	XDG_CACHE_HOME="$WORK/a b" "$HARNESS/uml-run.sh" -- true > "$WORK/runner" 2>&1 && rc=1
+	[ "$(wc -l < "$WORK/runner")" = 1 ] && grep -q 'XDG_CACHE_HOME=' "$WORK/runner" || rc=1
+	result 'runner: a cache with a blank is refused in one line' $rc "$WORK/runner"
+}
+
 check_each() {
 	local src=$CACHE/each c n=0 v
 	"$HARNESS/deps.sh" bindgen
@@ -163,6 +196,7 @@ else
 	check_applies
 	check_copies
 	check_style
+	check_runner
 	check_clippy
 	check_sparse
 fi

@@ -62,6 +62,10 @@ job_end() {
 	else
 		cat "$JOB/console" > "$DMESG"
 	fi
+	if [ -s "$JOB/share/hung" ]; then
+		say "the command did not end within $LIMIT s; its tasks, and where they slept:"
+		head -n 60 "$JOB/share/hung" >&2
+	fi
 	if [ -s "$JOB/share/rc" ]; then
 		exit "$(cat "$JOB/share/rc")"
 	fi
