@@ -58,6 +58,12 @@ check_copies() {
 	result 'copied files equal the series, byte for byte' $rc "$WORK/diff"
 }
 
+check_fields() {
+	local rc=0
+	"$HARNESS/check-task-fields.py" "$TREE" > "$WORK/fields" 2>&1 || rc=1
+	result 'every field of a task has a row in the table of what a worker has of it' $rc "$WORK/fields"
+}
+
 check_style() {
 	local p rc ignore
 	# TYPE of message, then why it is mistaken here
@@ -195,6 +201,7 @@ if [ "${1:-}" = each ]; then
 else
 	check_applies
 	check_copies
+	check_fields
 	check_style
 	check_runner
 	check_clippy

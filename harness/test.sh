@@ -66,7 +66,8 @@ kunit
 selftests uml 3000 '' "$HARNESS/uml-run.sh" -k "$uml"
 selftests smack 120 aio_lsm "$HARNESS/uml-run.sh" -k "$uml" -a lsm=smack
 selftests tomoyo 120 aio_lsm "$HARNESS/uml-run.sh" -k "$uml" -a lsm=tomoyo
-selftests x86 2100 'aio_compat aio_life aio_charge aio_limits' "$HARNESS/qemu-run.sh" -k "$x86"
+selftests x86 2100 'aio_compat aio_life aio_charge aio_limits' "$HARNESS/qemu-run.sh" -k "$x86" \
+	-a numa=fake=2
 case $DEBUG in
 uml*) selftests debug 4200 '' "$HARNESS/uml-run.sh" -m 2G -k "$debug" ;;
 *) selftests debug 4200 '' "$HARNESS/qemu-run.sh" -m 2G -k "$debug" ;;

@@ -201,6 +201,20 @@ GUARDS = [
         (AIO + 'glue.c', '	if (!aio_worker_may(file) ||',
          '	if ((!aio_worker_may(file) && aio_guard(@G@)) ||'),
     ], 'charge.control_file_io charge.terminal_job_control charge.terminal_of_stopped_job'),
+    Guard('userfaultfd', 'userfaultfd names the submitter', [
+        ('mm/userfaultfd.c', '	struct pid *pid = aio_task_pid();\n',
+         '	struct pid *pid = aio_guard(@G@) ? aio_task_pid() : task_pid(current);\n'),
+    ], 'charge.userfaultfd_thread'),
+    Guard('PR_SET_IO_FLUSHER', 'PR_SET_IO_FLUSHER', [
+        (AIO + 'glue.c', '	aio_set_flags(task->flags);\n',
+         '	aio_set_flags(aio_guard(@G@) ? task->flags : 0);\n'),
+    ], 'charge.io_flusher'),
+    Guard('memory policy', 'memory policy and the cpuset\'s nodes', [
+        (AIO + 'glue.c', '	aio_set_mempolicy(task->mempolicy);\n',
+         '	if (aio_guard(@G@))\n		aio_set_mempolicy(task->mempolicy);\n'),
+        (AIO + 'glue.c', '	saved->other_mems = !nodes_equal(',
+         '	saved->other_mems = aio_guard(@G@) && !nodes_equal('),
+    ], 'charge.memory_nodes', 'numa=fake=2'),
     Guard('seccomp', 'seccomp', [
         (AIO + 'path.c', '	if (likely(seccomp_mode(&current->seccomp) == SECCOMP_MODE_DISABLED))\n		return 1;\n',
          '	if (likely(seccomp_mode(&current->seccomp) == SECCOMP_MODE_DISABLED) || !aio_guard(@G@))\n		return 1;\n'),
